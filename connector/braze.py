@@ -53,3 +53,18 @@ CONTROL_ATTRIBUTES: Final = frozenset(
 
 ATTRIBUTE_OPERATIONS: Final = frozenset({"$add", "$remove", "$update", "add", "remove", "inc"})
 """Keys that make a nested value an operation on the stored one: order matters and merging does not commute."""
+
+NESTED_WORDS: Final = frozenset(
+    {
+        "$add",
+        "$remove",
+        "$update",
+        "$time",
+        "$identifier_key",
+        "$identifier_value",
+        "$identifier_array_value",
+        "$new_object",
+    },
+)
+"""Keys with a `$` that Braze reads inside a nested value; any other is renamed (pages "Nested custom
+attributes", "Array of objects")."""

@@ -103,11 +103,18 @@ Reason = Literal[
 ]
 """Why a record went to the dead letters. A closed list: it is a metric's label."""
 
-SkipReason = Literal["tombstone", "control_split", "expired", "too_old", "repeated"]
+SkipReason = Literal[
+    "tombstone",
+    "control_split",
+    "skip_rule",  # a mapping document's own rule, other than the one about control splits
+    "expired",
+    "too_old",
+    "repeated",
+]
 """Why a record was settled without being sent, by a rule that the operator chose. A closed list: a metric's label."""
 
 
-class Rejected(Exception):  # noqa: N818  # a fate, not a fault of the program
+class Rejected(Exception):
     """A record that cannot be delivered as it is. Raised while decoding or mapping; its end is the dead-letter topic.
 
     Args:
@@ -121,7 +128,7 @@ class Rejected(Exception):  # noqa: N818  # a fate, not a fault of the program
         self.detail = detail
 
 
-class Skipped(Exception):  # noqa: N818  # a fate, not a fault of the program
+class Skipped(Exception):
     """A record that a rule settles without sending it."""
 
     def __init__(self, reason: SkipReason) -> None:
@@ -138,10 +145,13 @@ class Outbound:
         record: The Kafka record, kept whole for the dead-letter topic.
         stay: The assignment under which the record was consumed.
         offset: The record's offset.
-        alone: Never merged with a neighbour again (it is being tried by itself after a refusal).
+        group: Merged with neighbours of the same group only. A refused object that several records made is taken apart
+            into two groups, and those again, until the culprit stands alone.
     """
 
-    __slots__ = ("alone", "object", "offset", "record", "stay", "user")
+    __slots__ = ("group", "object", "offset", "record", "stay", "user")
+
+    group: int | None
 
     record: KafkaRecord
     stay: Assignment
@@ -150,7 +160,7 @@ class Outbound:
     def __init__(self, user: str, object: dict[str, Any]) -> None:  # noqa: A002  # Braze's own word
         self.user = user
         self.object = object
-        self.alone = False
+        self.group = None
 
 
 class CampaignSend(Outbound):
