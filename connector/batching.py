@@ -1,0 +1,393 @@
+"""Micro-batches by ready users: who may be sent now, and what of his leaves together.
+
+Pure; `now` is monotonic seconds. A *lane* is one user's waiting work. Its invariants are promise P2:
+
+- a lane with a request in flight gives nothing (one replica never has two track requests of one user in flight);
+- what a lane gives leaves in the order in which it came, attributes merged into one object, events one by one;
+- after an attribute write was attempted, the lane's attributes wait `settle_s` (Braze may apply separate requests in
+  any order); its events do not.
+
+A topic holds one kind, so the order of one user's records in one partition never spans attributes and events.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from connector.braze import ATTRIBUTE_OPERATIONS, BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, TRACK_OBJECTS_MAX
+from connector.records import Assignment, Outbound
+
+Array = Literal["attributes", "events", "recipients"]
+"""Where in a request an object stands; Braze calls the first two `input_array`."""
+
+ClosedBy = Literal["full", "bytes", "idle", "linger", "drain"]
+"""Why a batch left: it was full, it was heavy, the quota was idle, it had waited long enough, or all is to leave."""
+
+_NEVER = float("-inf")
+
+_PASSED_MAX = 8
+"""Lanes that may be left standing in front of a batch because their run does not fit into the rest of it."""
+
+_ENVELOPE_BYTES = 64
+"""`{"attributes":[...],"events":[...]}` around the objects, rounded up."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackLimit:
+    """Objects of one `/users/track` request.
+
+    Attributes:
+        objects: The most that one request may carry.
+        per_array: False: of all arrays together (today's contracts); True: of each array (legacy ones).
+        body_bytes: The most that its body may weigh.
+    """
+
+    objects: int = TRACK_OBJECTS_MAX
+    per_array: bool = False
+    body_bytes: int = BODY_BYTES_MAX
+
+
+class UserLane:
+    """One user, and whether a request of his is in flight."""
+
+    __slots__ = ("busy", "user")
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.busy = False
+
+
+class Lane(UserLane):
+    """One user's waiting attributes and events."""
+
+    __slots__ = ("attributes", "events", "held_until", "listed", "ready_attributes", "ready_events", "since")
+
+    def __init__(self, user: str) -> None:
+        super().__init__(user)
+        self.attributes: list[Outbound] = []
+        self.events: list[Outbound] = []
+        self.held_until = _NEVER  # his attributes wait until then
+        self.listed = False  # stands in the queue of ready lanes
+        self.since = 0.0  # when he was listed
+        self.ready_attributes = 0  # what he adds to the batcher's counts of ready objects
+        self.ready_events = 0
+
+
+class Piece:
+    """One object of a request: encoded once, with the records that it carries.
+
+    Attributes:
+        lane: Whose it is.
+        array: Where in the request it stands.
+        encoded: The JSON object.
+        records: One, or several in order when attributes were coalesced: the newest is last.
+    """
+
+    __slots__ = ("array", "encoded", "lane", "records")
+
+    def __init__(self, lane: UserLane, array: Array, records: list[Outbound]) -> None:
+        self.lane = lane
+        self.array: Array = array
+        self.records = records
+        self.encoded = orjson.dumps(records[0].object if len(records) == 1 else merged(records))
+
+
+def merged(records: Sequence[Outbound]) -> dict[str, Any]:
+    """One attributes object that says what all of them say, later ones over earlier ones."""
+    whole: dict[str, Any] = {}
+    for record in records:
+        whole.update(record.object)
+    return whole
+
+
+def _is_plain(record: Outbound) -> bool:
+    """Whether merging commutes with applying: no operation on the stored value, no deep merge."""
+    values = record.object
+    for value in values.values():
+        if type(value) is dict and ("_merge_objects" in values or not ATTRIBUTE_OPERATIONS.isdisjoint(value)):
+            return False
+    return True
+
+
+def _mergeable(attributes: list[Outbound]) -> int:
+    """How many from the front make one object; at least one."""
+    if len(attributes) == 1 or not _is_plain(attributes[0]):
+        return 1
+    group = attributes[0].group
+    count = 1
+    while count < len(attributes) and attributes[count].group == group and _is_plain(attributes[count]):
+        count += 1
+    return count
+
+
+class Room:
+    """What one request can still take."""
+
+    __slots__ = ("_bytes", "_limit", "attributes", "events")
+
+    def __init__(self, limit: TrackLimit) -> None:
+        self._limit = limit
+        self._bytes = limit.body_bytes - _ENVELOPE_BYTES
+        self.attributes = limit.objects
+        self.events = limit.objects
+
+    @property
+    def is_full(self) -> bool:
+        """Whether not one more object fits, of either array."""
+        return self.attributes < 1 and self.events < 1
+
+    def fits(self, pieces: Sequence[Piece]) -> bool:
+        """Whether their bytes fit; their number was seen to by whoever took them."""
+        return sum(len(piece.encoded) + 1 for piece in pieces) <= self._bytes
+
+    def fill(self, pieces: Sequence[Piece]) -> None:
+        """Take them in."""
+        for piece in pieces:
+            self._bytes -= len(piece.encoded) + 1
+            if piece.array == "attributes" or not self._limit.per_array:
+                self.attributes -= 1
+            if piece.array == "events" or not self._limit.per_array:
+                self.events -= 1
+
+
+class Batcher:
+    """The waiting work of all users, for `/users/track`.
+
+    Args:
+        limit: Objects a request may carry; lowered for good when Braze says so.
+        settle_s: How long attributes of a user wait after an attempt to write some. 0: they do not.
+        linger_s: How long an unfilled batch waits at most when the quota binds.
+    """
+
+    def __init__(self, limit: TrackLimit, settle_s: float, linger_s: float) -> None:
+        self.limit = limit
+        self._settle_s = settle_s
+        self._linger_s = linger_s
+        self._lanes: dict[str, Lane] = {}
+        self._ready: deque[Lane] = deque()
+        self._ready_attributes = 0
+        self._ready_events = 0
+        self._holds: list[tuple[float, int, Lane]] = []
+        self._hold_number = 0
+        self._group_number = 0
+        self.waiting = 0
+        """Records in here, in no request."""
+
+    def __repr__(self) -> str:
+        """State as text: `waiting=3 ready=2 lanes=2 holds=0`."""
+        return f"waiting={self.waiting} ready={len(self._ready)} lanes={len(self._lanes)} holds={len(self._holds)}"
+
+    @property
+    def holds(self) -> int:
+        """Attribute writes that users still have to wait for."""
+        return len(self._holds)
+
+    def add_attributes(self, records: Iterable[Outbound], now: float, hold_until: float = _NEVER) -> None:
+        """Take attribute writes in; none leaves before `hold_until` (an earlier owner's settle time)."""
+        lanes = self._lanes
+        for record in records:
+            lane = lanes.get(record.user)
+            if lane is None:
+                lane = lanes[record.user] = Lane(record.user)
+            if hold_until > now and hold_until > lane.held_until:
+                self._hold(lane, hold_until)
+            lane.attributes.append(record)
+            self.waiting += 1
+            if not lane.ready_attributes:
+                self._refresh(lane, now)
+
+    def add_events(self, records: Iterable[Outbound], now: float) -> None:
+        """Take events in."""
+        lanes = self._lanes
+        for record in records:
+            lane = lanes.get(record.user)
+            if lane is None:
+                lane = lanes[record.user] = Lane(record.user)
+            lane.events.append(record)
+            self.waiting += 1
+            if not lane.busy:
+                self._refresh(lane, now)
+
+    def is_full(self) -> bool:
+        """Whether what is ready fills a request."""
+        if self.limit.per_array:
+            return max(self._ready_attributes, self._ready_events) >= self.limit.objects
+        return self._ready_attributes + self._ready_events >= self.limit.objects
+
+    def next_due(self, headroom: float, now: float) -> float | None:
+        """When to call `take`: at `now` or earlier if at once, None if nothing waits for time to pass.
+
+        An unfilled batch waits the longer the less quota there is: not at all when idle, `linger_s` when spent.
+        """
+        due: float | None = None
+        if self._ready:
+            due = now if self.is_full() else self._lingers_until(headroom)
+        if self._holds and (due is None or self._holds[0][0] < due):
+            due = self._holds[0][0]
+        return due
+
+    def take(self, now: float, *, headroom: float, draining: bool = False) -> tuple[list[Piece], ClosedBy] | None:
+        """The next batch, its lanes marked busy; None if nothing is ready, or waiting is wiser.
+
+        Args:
+            now: Monotonic seconds.
+            headroom: How idle the quota is, 0 to 1.
+            draining: Everything is to leave; nothing lingers.
+        """
+        self._wake(now)
+        if not self._ready:
+            return None
+        if self.is_full():
+            closed_by: ClosedBy = "full"
+        elif draining:
+            closed_by = "drain"
+        elif self._lingers_until(headroom) > now:
+            return None
+        else:
+            closed_by = "idle" if headroom >= 0.5 else "linger"
+        pieces, heavy = self._pack()
+        if not pieces:
+            return None
+        for lane in {piece.lane for piece in pieces if isinstance(piece.lane, Lane)}:
+            lane.busy = True
+            self._refresh(lane, now)
+        return pieces, "bytes" if heavy else closed_by
+
+    def give_back(self, piece: Piece) -> None:
+        """Return what a request did not settle to the front of its (busy) lane, in order."""
+        lane = self._lanes[piece.lane.user]
+        waiting = lane.attributes if piece.array == "attributes" else lane.events
+        waiting[0:0] = piece.records
+        self.waiting += len(piece.records)
+
+    def take_apart(self, piece: Piece) -> None:
+        """Return a refused object of several records as two groups, each to be tried by itself, in order."""
+        middle = len(piece.records) // 2
+        for half in (piece.records[:middle], piece.records[middle:]):
+            self._group_number += 1
+            for record in half:
+                record.group = self._group_number
+        self.give_back(piece)
+
+    def release(self, lanes: Iterable[UserLane], now: float, wrote: Collection[UserLane] = ()) -> None:
+        """A request has ended: its lanes may give again; those in `wrote` hold attributes back for the settle time."""
+        for lane in lanes:
+            if not isinstance(lane, Lane):
+                continue
+            lane.busy = False
+            if self._settle_s > 0 and lane in wrote:
+                self._hold(lane, now + self._settle_s)
+            self._refresh(lane, now)
+            self._forget_if_idle(lane, now)
+
+    def withdraw(self, stays: set[Assignment], now: float) -> list[Outbound]:
+        """Take out all that waits for these stays (their partitions leave) and return it; none of it was sent."""
+        gone: list[Outbound] = []
+        for lane in list(self._lanes.values()):
+            for waiting in (lane.attributes, lane.events):
+                leaving = [record for record in waiting if record.stay in stays]
+                if leaving:
+                    gone.extend(leaving)
+                    waiting[:] = [record for record in waiting if record.stay not in stays]
+            self._refresh(lane, now)
+            self._forget_if_idle(lane, now)
+        self.waiting -= len(gone)
+        return gone
+
+    def _lingers_until(self, headroom: float) -> float:
+        return self._ready[0].since + self._linger_s * (1.0 - headroom)
+
+    def _pack(self) -> tuple[list[Piece], bool]:
+        """Fill one request from the ready lanes, oldest first; the second value says whether bytes were the bound."""
+        room = Room(self.limit)
+        pieces: list[Piece] = []
+        passed: list[Lane] = []
+        heavy = False
+        ready = self._ready
+        while ready and not room.is_full and not heavy and len(passed) < _PASSED_MAX:
+            lane = ready.popleft()
+            if not (lane.ready_attributes or lane.ready_events):
+                lane.listed = False  # emptied, or held, since it was listed
+                continue
+            # A run that fits a request whole is not cut to fill a rest: the hottest user must not set the pace.
+            events_room = room.events - (lane.ready_attributes if not self.limit.per_array else 0)
+            if pieces and events_room < len(lane.events) <= self.limit.objects:
+                passed.append(lane)
+                continue
+            own = self._give(lane, room.attributes, events_room)
+            if not room.fits(own):
+                heavy = True
+                kept: list[Piece] = []
+                while own and (pieces or len(own) > 1) and not room.fits(own):
+                    kept.append(own.pop())
+                for piece in kept:
+                    self.give_back(piece)
+            if own:
+                lane.listed = False
+                room.fill(own)
+                pieces.extend(own)
+            else:
+                passed.append(lane)
+        ready.extendleft(reversed(passed))
+        return pieces, heavy
+
+    def _give(self, lane: Lane, attributes_room: int, events_room: int) -> list[Piece]:
+        """Take a lane's share of one request out of it."""
+        own: list[Piece] = []
+        if lane.ready_attributes and attributes_room > 0:
+            count = _mergeable(lane.attributes)
+            piece = Piece(lane, "attributes", lane.attributes[:count])
+            while count > 1 and len(piece.encoded) > PROPERTIES_BYTES_MAX:
+                count //= 2  # merging must not build an object that Braze refuses for its size
+                piece = Piece(lane, "attributes", lane.attributes[:count])
+            del lane.attributes[:count]
+            self.waiting -= count
+            own.append(piece)
+        if lane.events and events_room > 0:
+            run = lane.events[:events_room]
+            del lane.events[:events_room]
+            self.waiting -= len(run)
+            own.extend([Piece(lane, "events", [record]) for record in run])
+        return own
+
+    def _refresh(self, lane: Lane, now: float) -> None:
+        """Count anew what the lane could give, and list it if it could give something."""
+        if lane.busy:
+            attributes = events = 0
+        else:
+            attributes = 1 if lane.attributes and lane.held_until <= now else 0
+            events = len(lane.events)
+        self._ready_attributes += attributes - lane.ready_attributes
+        self._ready_events += events - lane.ready_events
+        lane.ready_attributes = attributes
+        lane.ready_events = events
+        if (attributes or events) and not lane.listed:
+            lane.listed = True
+            lane.since = now
+            self._ready.append(lane)
+
+    def _forget_if_idle(self, lane: Lane, now: float) -> None:
+        idle = not (lane.attributes or lane.events or lane.busy) and lane.held_until <= now
+        # A hold may outlive its lane, and the user have a new one by then.
+        if idle and self._lanes.get(lane.user) is lane:
+            del self._lanes[lane.user]
+
+    def _hold(self, lane: Lane, until: float) -> None:
+        lane.held_until = until
+        self._hold_number += 1
+        heapq.heappush(self._holds, (until, self._hold_number, lane))
+
+    def _wake(self, now: float) -> None:
+        """List the lanes whose hold has ended; forget those that have nothing left."""
+        holds = self._holds
+        while holds and holds[0][0] <= now:
+            until, _, lane = heapq.heappop(holds)
+            if until >= lane.held_until:  # else it was held anew since
+                self._refresh(lane, now)
+                self._forget_if_idle(lane, now)

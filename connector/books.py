@@ -1,0 +1,198 @@
+"""All ledgers of one process, and their balance: what was consumed, what became of it, what may be committed.
+
+Pure; `now` is monotonic seconds, `at_ms` wall-clock milliseconds. The pipeline tells the books every admission and
+every fate; nothing else moves an offset. Conservation (promise P8) is checked here against independent counts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from connector.ledger import Ledger
+from connector.offset_map import ForeignMetadata, OffsetMap, decode, encode
+from connector.ports import Commit, StayStart
+from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound
+
+MAP_FULL_CHARS: int = 3_000
+"""On topics whose map must not be cut, a partition takes nothing new while its map is longer than this: three quarters
+of what a commit's metadata may hold, so that what is handed out already still fits."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one topic since the process started."""
+
+    consumed: int = 0
+    settled: dict[Fate, int] = field(default_factory=lambda: dict.fromkeys(Fate, 0))
+    returned: int = 0
+    known: int = 0
+
+
+class Account:
+    """One stay's ledger and what goes with it into a commit.
+
+    Attributes:
+        stay: Whose it is.
+        kind: What its topic holds.
+        ledger: Open and settled offsets.
+        settle_until_ms: Wall clock until which its last attribute attempts may still be on their way inside Braze.
+        hold_until: Monotonic time before which none of its attribute writes is sent, on behalf of an earlier owner.
+    """
+
+    __slots__ = ("_marks", "hold_until", "kind", "ledger", "map_chars", "settle_until_ms", "stay")
+
+    def __init__(self, stay: Assignment, kind: Kind, ledger: Ledger, hold_until: float) -> None:
+        self.stay = stay
+        self.kind = kind
+        self.ledger = ledger
+        self.hold_until = hold_until
+        self.settle_until_ms = 0
+        self.map_chars = 0
+        self._marks: deque[tuple[int, int]] = deque()  # (first offset of a chunk, its timestamp), ascending
+
+    def mark(self, offset: int, timestamp_ms: int) -> None:
+        """Remember when the chunk that begins at `offset` was written."""
+        self._marks.append((offset, timestamp_ms))
+
+    def oldest_ms(self) -> int | None:
+        """Timestamp of the oldest unsettled record, to the chunk; None if nothing is open."""
+        if not self.ledger.open_count:
+            self._marks.clear()
+            return None
+        lowest = self.ledger.committable
+        while len(self._marks) > 1 and self._marks[1][0] <= lowest:
+            self._marks.popleft()
+        return self._marks[0][1] if self._marks else None
+
+
+class Books:
+    """Accounts by stay.
+
+    Args:
+        kinds: What each topic holds.
+        settle_s: How long Braze may take to apply an attribute write; 0: the operator does not wait for it.
+    """
+
+    def __init__(self, kinds: dict[str, Kind], settle_s: float) -> None:
+        self._kinds = kinds
+        self._settle_s = settle_s
+        self.accounts: dict[Assignment, Account] = {}
+        self.tallies: dict[str, Tally] = {topic: Tally() for topic in kinds}
+        self.ignored_maps = 0
+        self.cut_offsets = 0
+        self.late = 0
+
+    def open(self, start: StayStart, now: float, at_ms: int) -> Account:
+        """A partition has come: read what its last owner left."""
+        kind = self._kinds[start.stay.topic]
+        left = OffsetMap()
+        if start.metadata:
+            try:
+                left = decode(start.metadata, start.offset)
+            except ForeignMetadata:
+                self.ignored_maps += 1
+        hold_s = 0.0
+        if kind is Kind.AUDIENCE and self._settle_s > 0:
+            # A clock that differs from the last owner's must not hold us longer than a whole settle time.
+            hold_s = min(max(0.0, (left.settle_until_ms - at_ms) / 1000), self._settle_s)
+            if start.metadata and not left.closed:
+                hold_s = self._settle_s  # nobody said that nothing was on the wire
+        account = Account(start.stay, kind, Ledger(start.stay, start.offset, left), now + hold_s)
+        # Handed on even if nothing is sent in this stay: the next owner must wait for the same writes.
+        account.settle_until_ms = at_ms + int(hold_s * 1000) if hold_s else 0
+        self.accounts[start.stay] = account
+        return account
+
+    def admit(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
+        """Take records in; returns those that still need work (an earlier life may have settled some)."""
+        tally = self.tallies[account.stay.topic]
+        ledger = account.ledger
+        offsets = [record.offset() for record in records]
+        if ledger.has_inheritance_ahead:
+            fresh = [index for index, offset in enumerate(offsets) if not ledger.inherits(offset)]
+            if len(fresh) < len(offsets):
+                end = offsets[-1] + 1
+                tally.known += len(offsets) - len(fresh)
+                records = [records[index] for index in fresh]
+                ledger.admit([offsets[index] for index in fresh])
+                ledger.skip_to(end)
+                offsets = []
+        ledger.admit(offsets)
+        tally.consumed += len(records)
+        if records:
+            account.mark(records[0].offset(), records[0].timestamp()[1])
+        return records
+
+    def settle(self, records: Iterable[Outbound], fate: Fate) -> None:
+        """These records have their fate."""
+        accounts, tallies = self.accounts, self.tallies
+        for record in records:
+            account = accounts.get(record.stay)
+            if account is None or not account.ledger.is_open(record.offset):
+                self.late += 1
+                continue
+            account.ledger.settle(record.offset)
+            tallies[record.stay.topic].settled[fate] += 1
+
+    def settle_one(self, stay: Assignment, offset: int, fate: Fate) -> bool:
+        """One record that never became an object has its fate; False: its partition has left."""
+        account = self.accounts.get(stay)
+        if account is None or not account.ledger.is_open(offset):
+            self.late += 1
+            return False
+        account.ledger.settle(offset)
+        self.tallies[stay.topic].settled[fate] += 1
+        return True
+
+    def wrote_attributes(self, stays: Iterable[Assignment], at_ms: int) -> None:
+        """An attempt to write attributes of these stays has ended; Braze may apply it until the settle time is over."""
+        until = at_ms + int(self._settle_s * 1000)
+        for stay in stays:
+            account = self.accounts.get(stay)
+            if account is not None:
+                account.settle_until_ms = max(account.settle_until_ms, until)
+
+    def commits(self, at_ms: int, only: Iterable[Assignment] | None = None, *, closing: bool = False) -> list[Commit]:
+        """What is to be committed now: every account with news, or the closing commit of `only`."""
+        chosen = self.accounts.values() if only is None else [self.accounts[s] for s in only if s in self.accounts]
+        return [
+            self.commit_of(account, at_ms, closed=closing)
+            for account in chosen
+            if closing or account.ledger.is_dirty
+        ]  # fmt: skip
+
+    def commit_of(self, account: Account, at_ms: int, *, closed: bool) -> Commit:
+        """One account's commit as of now."""
+        until = account.settle_until_ms if account.settle_until_ms > at_ms else 0
+        base = account.ledger.committable
+        encoded = encode(OffsetMap(account.ledger.settled_above(), until, closed), base)
+        account.map_chars = len(encoded.text)
+        self.cut_offsets += encoded.cut
+        return Commit(account.stay, base, encoded.text)
+
+    def is_map_full(self, account: Account) -> bool:
+        """Whether the partition must take nothing new: its map may not be cut, and is about to overflow."""
+        return account.kind is not Kind.AUDIENCE and account.map_chars > MAP_FULL_CHARS
+
+    def close(self, stays: Iterable[Assignment]) -> dict[str, int]:
+        """Partitions have left; returns the unsettled records by topic, which their next owner consumes again."""
+        returned: dict[str, int] = {}
+        for stay in stays:
+            account = self.accounts.pop(stay, None)
+            if account is not None:
+                self.tallies[stay.topic].returned += account.ledger.open_count
+                returned[stay.topic] = returned.get(stay.topic, 0) + account.ledger.open_count
+        return returned
+
+    def in_flight(self, topic: str) -> int:
+        """Records of a topic that are consumed and have no fate yet."""
+        return sum(account.ledger.open_count for stay, account in self.accounts.items() if stay.topic == topic)
+
+    def imbalance(self) -> int:
+        """Consumed less settled, returned and in flight: 0, or the connector has a fault."""
+        consumed = sum(tally.consumed for tally in self.tallies.values())
+        settled = sum(sum(tally.settled.values()) for tally in self.tallies.values())
+        returned = sum(tally.returned for tally in self.tallies.values())
+        return consumed - settled - returned - sum(account.ledger.open_count for account in self.accounts.values())

@@ -1,0 +1,286 @@
+"""Micro-batches of triggered campaigns: at most one entry a user, one campaign a request, parked campaigns aside.
+
+Pure; `now` is monotonic seconds, `at` wall-clock epoch seconds. Why it is not the track batcher: a request carries one
+campaign; two entries of one user in a request would become one message (Braze keeps the last); nothing coalesces; a
+trigger that waited too long must not be sent at all.
+
+A user's triggers leave in the order in which they came, one request at a time. A campaign that Braze refuses (paused,
+archived, unknown) is *parked*: its triggers step aside, so that the user's other campaigns go on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from connector.batching import ClosedBy, Piece, UserLane
+from connector.braze import RECIPIENTS_MAX
+from connector.records import Assignment, CampaignSend, SkipReason
+
+_NEVER = float("-inf")
+
+
+class CampaignLane(UserLane):
+    """One user's waiting triggers."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self, user: str) -> None:
+        super().__init__(user)
+        self.waiting: deque[CampaignSend] = deque()
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A campaign that Braze does not send at present."""
+
+    until: float
+    probing: bool = False
+    sends: deque[CampaignSend] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignBatch:
+    """What `take` gives: one campaign and its recipients, no user twice."""
+
+    campaign_id: str
+    pieces: list[Piece]
+    closed_by: ClosedBy
+
+
+class CampaignBatcher:
+    """The waiting triggers of all users.
+
+    Args:
+        linger_s: How long an unfilled batch waits at most when the quota binds.
+        max_age_s: A trigger requested longer ago than this is not sent. None: no such rule.
+        parked_max: Triggers of unavailable campaigns that are kept; beyond it they go to the dead letters.
+        recipients_max: Recipients of one request; lowered for good when Braze says so.
+    """
+
+    def __init__(
+        self,
+        linger_s: float,
+        max_age_s: float | None,
+        parked_max: int,
+        recipients_max: int = RECIPIENTS_MAX,
+    ) -> None:
+        self.recipients_max = recipients_max
+        self._linger_s = linger_s
+        self._max_age_s = max_age_s
+        self._parked_max = parked_max
+        self._lanes: dict[str, CampaignLane] = {}
+        self._heads: dict[str, deque[tuple[float, CampaignLane]]] = {}  # campaign -> (ready since, lane), oldest first
+        self._parked: dict[str, _Parked] = {}
+        self.waiting = 0
+        """Triggers in here, in no request, parked ones included."""
+        self.parked = 0
+        """Of these, parked."""
+        self.overflow: list[CampaignSend] = []
+        """Parked beyond the bound: out of here already, to be fetched by the caller for the dead letters."""
+
+    def __repr__(self) -> str:
+        """State as text: `waiting=3 campaigns=1 parked=2`."""
+        return f"waiting={self.waiting} campaigns={len(self._heads)} parked={self.parked}"
+
+    @property
+    def parked_campaigns(self) -> int:
+        """Campaigns that are parked."""
+        return len(self._parked)
+
+    def add(self, sends: Iterable[CampaignSend], now: float) -> None:
+        """Take triggers in."""
+        for send in sends:
+            lane = self._lanes.get(send.user)
+            if lane is None:
+                lane = self._lanes[send.user] = CampaignLane(send.user)
+            lane.waiting.append(send)
+            self.waiting += 1
+            if len(lane.waiting) == 1 and not lane.busy:
+                self._head(lane, now)
+
+    def next_due(self, headroom: float, now: float) -> float | None:
+        """When to call `take`: at `now` or earlier if at once, None if nothing waits for time to pass."""
+        due = min((self._due(heads, headroom, now) for heads in self._heads.values()), default=None)
+        for parked in self._parked.values():
+            if parked.sends and not parked.probing and (due is None or parked.until < due):
+                due = parked.until
+        return due
+
+    def take(
+        self,
+        now: float,
+        at: float,
+        *,
+        headroom: float,
+        draining: bool = False,
+    ) -> tuple[CampaignBatch | None, list[tuple[CampaignSend, SkipReason]]]:
+        """The next batch, its lanes marked busy, and the triggers that a rule settles instead of sending them."""
+        expired: list[tuple[CampaignSend, SkipReason]] = []
+        probe = self._probe(now, at, expired)
+        if probe is not None:
+            return probe, expired
+        while True:
+            choice = self._choose(now, headroom, draining=draining)
+            if choice is None:
+                return None, expired
+            campaign_id, closed_by = choice
+            recipients = self._fill(campaign_id, now, at, expired)
+            if recipients:
+                return CampaignBatch(campaign_id, recipients, closed_by), expired
+
+    def release(self, lanes: Iterable[UserLane], now: float) -> None:
+        """A request has ended: its users' next triggers are ready."""
+        for lane in lanes:
+            if not isinstance(lane, CampaignLane):
+                continue
+            lane.busy = False
+            if lane.waiting:
+                self._head(lane, now)
+            elif self._lanes.get(lane.user) is lane:
+                del self._lanes[lane.user]
+
+    def park(self, campaign_id: str, sends: Iterable[CampaignSend], until: float) -> None:
+        """Set a campaign aside with what a request of it carried.
+
+        Until `unpark` every trigger of it steps aside; at `until` one request of it asks again.
+        """
+        parked = self._parked.setdefault(campaign_id, _Parked(until))
+        parked.until = until
+        parked.probing = False
+        returned = list(sends)
+        parked.sends.extendleft(reversed(returned))
+        self.waiting += len(returned)
+        self.parked += len(returned)
+        self._bound(parked)
+
+    def unpark(self, campaign_id: str, now: float) -> None:
+        """Braze sends it again: its triggers queue up behind their users' others."""
+        parked = self._parked.pop(campaign_id, None)
+        if parked is not None:
+            self.parked -= len(parked.sends)
+            self.waiting -= len(parked.sends)
+            self.add(parked.sends, now)
+
+    def is_parked(self, campaign_id: str) -> bool:
+        """Whether the campaign is set aside."""
+        return campaign_id in self._parked
+
+    def end_probe(self, campaign_id: str, until: float) -> None:
+        """A probe brought no answer about the campaign: ask again at `until`."""
+        parked = self._parked.get(campaign_id)
+        if parked is not None:
+            parked.probing = False
+            parked.until = until
+
+    def withdraw(self, stays: set[Assignment], now: float) -> list[CampaignSend]:
+        """Take out all that waits for these stays (their partitions leave) and return it; none of it was sent."""
+        gone: list[CampaignSend] = []
+        for lane in list(self._lanes.values()):
+            leaving = [send for send in lane.waiting if send.stay in stays]
+            if leaving:
+                gone.extend(leaving)
+                lane.waiting = deque(send for send in lane.waiting if send.stay not in stays)
+        for parked in self._parked.values():
+            leaving = [send for send in parked.sends if send.stay in stays]
+            gone.extend(leaving)
+            self.parked -= len(leaving)
+            parked.sends = deque(send for send in parked.sends if send.stay not in stays)
+        self.waiting -= len(gone)
+        if gone:
+            self._heads.clear()
+            for lane in list(self._lanes.values()):
+                if not lane.busy:
+                    self.release([lane], now)
+        return gone
+
+    def _bound(self, parked: _Parked) -> None:
+        while self.parked > self._parked_max and parked.sends:
+            self.overflow.append(parked.sends.pop())
+            self.parked -= 1
+            self.waiting -= 1
+
+    def _head(self, lane: CampaignLane, now: float) -> None:
+        self._heads.setdefault(lane.waiting[0].campaign_id, deque()).append((now, lane))
+
+    def _due(self, heads: deque[tuple[float, CampaignLane]], headroom: float, now: float) -> float:
+        return now if len(heads) >= self.recipients_max else heads[0][0] + self._linger_s * (1.0 - headroom)
+
+    def _choose(self, now: float, headroom: float, *, draining: bool) -> tuple[str, ClosedBy] | None:
+        """The campaign whose batch leaves next: any full one, else the one that has waited longest."""
+        oldest: tuple[float, str] | None = None
+        for campaign_id, heads in self._heads.items():
+            if len(heads) >= self.recipients_max:
+                return campaign_id, "full"
+            if oldest is None or heads[0][0] < oldest[0]:
+                oldest = (heads[0][0], campaign_id)
+        if oldest is None:
+            return None
+        if draining:
+            return oldest[1], "drain"
+        if oldest[0] + self._linger_s * (1.0 - headroom) > now:
+            return None
+        return oldest[1], "idle" if headroom >= 0.5 else "linger"
+
+    def _fill(
+        self,
+        campaign_id: str,
+        now: float,
+        at: float,
+        expired: list[tuple[CampaignSend, SkipReason]],
+    ) -> list[Piece]:
+        heads = self._heads[campaign_id]
+        parked = self._parked.get(campaign_id)
+        recipients: list[Piece] = []
+        while heads and len(recipients) < self.recipients_max:
+            _, lane = heads.popleft()
+            send = lane.waiting.popleft()
+            reason = self._stale(send, at)
+            if reason is not None:
+                expired.append((send, reason))
+                self.waiting -= 1
+            elif parked is not None:
+                parked.sends.append(send)
+                self.parked += 1
+                self._bound(parked)
+            else:
+                lane.busy = True
+                recipients.append(Piece(lane, "recipients", [send]))
+                self.waiting -= 1
+                continue
+            self.release([lane], now)
+        if not heads and self._heads.get(campaign_id) is heads:
+            del self._heads[campaign_id]
+        return recipients
+
+    def _probe(
+        self,
+        now: float,
+        at: float,
+        expired: list[tuple[CampaignSend, SkipReason]],
+    ) -> CampaignBatch | None:
+        """One trigger of a parked campaign whose time to ask again has come."""
+        for campaign_id, parked in list(self._parked.items()):
+            if parked.probing or parked.until > now:
+                continue
+            while parked.sends:
+                send = parked.sends.popleft()
+                self.parked -= 1
+                self.waiting -= 1
+                reason = self._stale(send, at)
+                if reason is not None:
+                    expired.append((send, reason))
+                    continue
+                parked.probing = True
+                # Its own lane may be busy with another campaign; a probe has one of its own that nobody waits in.
+                return CampaignBatch(campaign_id, [Piece(CampaignLane(send.user), "recipients", [send])], "linger")
+            del self._parked[campaign_id]  # nothing is left to ask with: the next trigger will find out
+        return None
+
+    def _stale(self, send: CampaignSend, at: float) -> SkipReason | None:
+        if send.expires_at_ms is not None and send.expires_at_ms <= at * 1000:
+            return "expired"
+        if self._max_age_s is not None and send.requested_at_ms is not None:
+            return "too_old" if send.requested_at_ms < (at - self._max_age_s) * 1000 else None
+        return None

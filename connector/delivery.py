@@ -1,0 +1,604 @@
+"""What to ask Braze next, and what an answer means for the records that were in the request.
+
+Pure: `next_request` decides, somebody else sends, `conclude` learns. `now` is monotonic seconds, `at` wall-clock epoch
+seconds, jitter a function that is passed in. No await lies between reading and writing this state, so it needs no lock.
+
+A request in hand keeps its users busy until every object in it has its fate. What may not have been processed is sent
+again, as it was, from the same budget as everything else and without an end: an outage is never a record's fault. What
+Braze refuses without a name is halved, between users first, until the culprit stands alone.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, assert_never
+
+import orjson
+
+from connector.batching import Batcher, ClosedBy, Piece, UserLane
+from connector.braze import Endpoint
+from connector.campaigns import CampaignBatcher
+from connector.limits import Pool, read_headers
+from connector.outcomes import (
+    Ambiguous,
+    Attempt,
+    CampaignUnavailable,
+    Delivered,
+    Misconfigured,
+    Outcome,
+    PartlyRefused,
+    Refused,
+    Reply,
+    RetryPolicy,
+    Throttled,
+    TooLarge,
+    Unreachable,
+    classify,
+)
+from connector.records import Assignment, CampaignSend, Outbound, Reason, SkipReason
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPolicy:
+    """What the operator chose.
+
+    Attributes:
+        track_requests_max: Requests to `/users/track` in hand at once: on the wire or waiting to be tried again.
+        trigger_requests_max: The same for triggers.
+        ambiguous_events: Events whose request got no answer: sent again (may double), or to the dead letters.
+        retry: Backoff after what is not the record's fault.
+        probe_s: How often a halted endpoint or a parked campaign is asked again.
+    """
+
+    track_requests_max: int = 96
+    trigger_requests_max: int = 16
+    ambiguous_events: Literal["retry", "dead_letter"] = "retry"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    probe_s: float = 10.0
+
+
+class Request:
+    """One request in hand: on the wire, or waiting to be tried again.
+
+    Attributes:
+        endpoint: Where it goes.
+        load: Its objects; those of one user stand together and in order.
+        campaign_id: The campaign, for triggers.
+        closed_by: Why its batch left; None for what is sent anew in other company.
+        attempts: How often it was sent.
+        may_be_applied: An attempt got no clear answer.
+        status: The last HTTP status, 0 if none.
+    """
+
+    __slots__ = (
+        "attempts", "body_bytes", "campaign_id", "closed_by", "due", "endpoint", "load", "may_be_applied", "rest",
+        "status", "wrote",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        load: list[Piece],
+        campaign_id: str | None = None,
+        closed_by: ClosedBy | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.load = load
+        self.campaign_id = campaign_id
+        self.closed_by: ClosedBy | None = closed_by
+        self.rest: list[Piece] = []  # of the same (single) user, to be sent when this has its fate
+        self.attempts = 0
+        self.may_be_applied = False
+        self.status = 0
+        self.due = 0.0
+        self.body_bytes = 0
+        self.wrote: set[UserLane] = set()  # users whose attributes an attempt carried
+
+    @property
+    def records(self) -> list[Outbound]:
+        """All records that it carries."""
+        return [record for piece in self.load for record in piece.records]
+
+    def sizes(self) -> dict[str, int]:
+        """Objects per array; arrays that it does not send are absent."""
+        sizes: dict[str, int] = {}
+        for piece in self.load:
+            sizes[piece.array] = sizes.get(piece.array, 0) + 1
+        return sizes
+
+    def body(self) -> bytes:
+        """The JSON body, assembled from the encoded objects; the same bytes at every attempt."""
+        parts: list[bytes] = []
+        if self.endpoint is Endpoint.TRIGGER:
+            parts.append(b'"campaign_id":' + orjson.dumps(self.campaign_id))
+        arrays: dict[str, list[bytes]] = {}
+        for piece in self.load:
+            arrays.setdefault(piece.array, []).append(piece.encoded)
+        for array, objects in arrays.items():
+            parts.append(b'"' + array.encode() + b'":[' + b",".join(objects) + b"]")
+        body = b"{" + b",".join(parts) + b"}"
+        self.body_bytes = len(body)
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that Braze refuses, or that the operator's policy gives up.
+
+    Attributes:
+        record: The record.
+        reason: One of the closed list.
+        detail: Our own words.
+        status: Braze's HTTP status, 0 if there was none.
+        attempts: How often it was sent.
+    """
+
+    record: Outbound
+    reason: Reason
+    detail: str
+    status: int
+    attempts: int
+
+
+@dataclass(slots=True)
+class Conclusion:
+    """What is known after an answer (or after choosing a request).
+
+    Attributes:
+        delivered: Accepted by Braze.
+        coalesced: Carried by a delivered newer one.
+        dead: For the dead-letter topic.
+        skipped: Settled by a rule.
+        may_double: Objects that are sent again although they may have been applied.
+        outcome: What the answer was.
+    """
+
+    delivered: list[Outbound] = field(default_factory=list)
+    coalesced: list[Outbound] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    skipped: list[tuple[Outbound, SkipReason]] = field(default_factory=list)
+    may_double: int = 0
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class Halt:
+    """An endpoint that refuses us: nothing leaves but one probe at a time.
+
+    Attributes:
+        why: Braze's refusal in our words, with the remedy.
+        since: Monotonic seconds.
+        probe_at: When it is asked again.
+        probing: A probe is on the wire.
+    """
+
+    why: Misconfigured
+    since: float
+    probe_at: float
+    probing: bool = False
+
+
+class Channel:
+    """One endpoint's stream of requests: its quota, what waits to be tried again, and whether it is halted."""
+
+    def __init__(self, endpoint: Endpoint, pool: Pool, requests_max: int) -> None:
+        self.endpoint = endpoint
+        self.pool = pool
+        self.requests_max = requests_max
+        self.halt: Halt | None = None
+        self.on_wire: set[Request] = set()
+        self._again: list[tuple[float, int, Request]] = []
+        self._number = 0
+
+    @property
+    def in_hand(self) -> int:
+        """Requests on the wire or waiting to be tried again."""
+        return len(self.on_wire) + len(self._again)
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether a new batch may be taken."""
+        return self.in_hand < self.requests_max
+
+    def again(self, request: Request, due: float) -> None:
+        """Send it (again) at `due`."""
+        request.due = due
+        self._number += 1
+        heapq.heappush(self._again, (due, self._number, request))
+
+    def again_due(self) -> float | None:
+        """When the next request is to be tried again."""
+        return self._again[0][0] if self._again else None
+
+    def pop_again(self) -> Request:
+        """The request that is due first."""
+        return heapq.heappop(self._again)[2]
+
+    def waiting_again(self) -> list[Request]:
+        """All that wait to be tried again, emptied: the caller puts back what stays."""
+        waiting = [request for _, _, request in sorted(self._again, key=lambda entry: entry[:2])]
+        self._again.clear()
+        return waiting
+
+
+class Delivery:
+    """Both channels, fed by their batchers.
+
+    Args:
+        batcher: Waiting attributes and events.
+        campaigns: Waiting triggers.
+        track_pool: Quota of `/users/track`.
+        trigger_pool: Quota of `/campaigns/trigger/send`.
+        policy: What the operator chose.
+        jitter: Uniform in 0 to 1.
+    """
+
+    def __init__(
+        self,
+        batcher: Batcher,
+        campaigns: CampaignBatcher,
+        track_pool: Pool,
+        trigger_pool: Pool,
+        policy: DeliveryPolicy,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.batcher = batcher
+        self.campaigns = campaigns
+        self.track = Channel(Endpoint.TRACK, track_pool, policy.track_requests_max)
+        self.trigger = Channel(Endpoint.TRIGGER, trigger_pool, policy.trigger_requests_max)
+        self._policy = policy
+        self._jitter = jitter
+        self._stays: set[Assignment] = set()
+
+    @property
+    def channels(self) -> tuple[Channel, Channel]:
+        """In the order in which they are served: a campaign never waits behind an audience."""
+        return (self.trigger, self.track)
+
+    def welcome(self, stay: Assignment) -> None:
+        """Records of this stay are ours to deliver."""
+        self._stays.add(stay)
+
+    def owns(self, stay: Assignment) -> bool:
+        """Whether they still are."""
+        return stay in self._stays
+
+    # ---- deciding -------------------------------------------------------------------------------------------------
+
+    def next_request(
+        self, now: float, at: float, done: Conclusion, *, draining: bool = False, more_is_coming: bool = False
+    ) -> Request | None:
+        """The next request to put on the wire at once, its budget spent; None if nothing may leave now.
+
+        Args:
+            now: Monotonic seconds.
+            at: Epoch seconds.
+            done: Gets what a rule settles instead of sending it.
+            draining: Nothing lingers.
+            more_is_coming: Records are about to be added: an unfilled batch waits for them, whatever the quota.
+        """
+        for channel in self.channels:
+            if channel.pool.ready_at(now, at) > now:
+                continue
+            request = self._choose(channel, now, at, done, draining=draining, more_is_coming=more_is_coming)
+            if request is not None:
+                channel.pool.take(now, at)
+                channel.on_wire.add(request)
+                return request
+        return None
+
+    def next_due(self, now: float, at: float) -> float | None:
+        """Monotonic time at which `next_request` may have something that it does not have now; None: only on news."""
+        soonest: float | None = None
+        for channel in self.channels:
+            due = channel.again_due()
+            if channel.halt is not None:
+                due = None if channel.halt.probing else channel.halt.probe_at
+            elif channel.has_slot:
+                headroom = channel.pool.headroom(now, at)
+                batch = (self.campaigns if channel is self.trigger else self.batcher).next_due(headroom, now)
+                if batch is not None and (due is None or batch < due):
+                    due = batch
+            if due is None:
+                continue
+            due = max(due, channel.pool.ready_at(now, at))
+            if soonest is None or due < soonest:
+                soonest = due
+        return soonest
+
+    def _choose(
+        self, channel: Channel, now: float, at: float, done: Conclusion, *, draining: bool, more_is_coming: bool
+    ) -> Request | None:
+        if channel.halt is not None:
+            if channel.halt.probing or channel.halt.probe_at > now:
+                return None
+            again = channel.again_due()
+            if again is not None:
+                request: Request | None = channel.pop_again()
+            else:
+                request = self._fresh(channel, 1.0, now, at, done, draining=True)
+            if request is not None:
+                channel.halt.probing = True
+            return request
+        again = channel.again_due()
+        if again is not None and again <= now:
+            return channel.pop_again()
+        if not channel.has_slot:
+            return None
+        headroom = 0.0 if more_is_coming else channel.pool.headroom(now, at)
+        return self._fresh(channel, headroom, now, at, done, draining=draining)
+
+    def _fresh(
+        self, channel: Channel, headroom: float, now: float, at: float, done: Conclusion, *, draining: bool
+    ) -> Request | None:
+        if channel is self.track:
+            taken = self.batcher.take(now, headroom=headroom, draining=draining)
+            return Request(Endpoint.TRACK, taken[0], closed_by=taken[1]) if taken is not None else None
+        batch, stale = self.campaigns.take(now, at, headroom=headroom, draining=draining)
+        done.skipped.extend(stale)
+        self._give_up_overflow(done)
+        if batch is None:
+            return None
+        return Request(Endpoint.TRIGGER, batch.pieces, batch.campaign_id, batch.closed_by)
+
+    # ---- learning -------------------------------------------------------------------------------------------------
+
+    def conclude(self, request: Request, attempt: Attempt, now: float, at: float) -> Conclusion:
+        """Take an attempt's answer in: settle, send again, halve, park or halt."""
+        channel = self.track if request.endpoint is Endpoint.TRACK else self.trigger
+        channel.on_wire.discard(request)
+        request.attempts += 1
+        request.status = attempt.status if isinstance(attempt, Reply) else 0
+        outcome = classify(request.endpoint, request.sizes(), attempt)
+        self._note_writers(request, outcome)
+        done = Conclusion(outcome=outcome)
+        quota = read_headers(attempt.headers if isinstance(attempt, Reply) else {}, at)
+        if isinstance(attempt, Reply) and not isinstance(outcome, Throttled):
+            channel.pool.observe(quota, now, at)
+        self._cure(channel, request, outcome, now)
+        match outcome:
+            case Delivered():
+                self._deliver(request.load, done)
+                self._keep(request, [], now)
+            case PartlyRefused():
+                self._take_blame(request, outcome, now, done)
+            case Refused():
+                self._search(request, outcome, now, done)
+            case TooLarge():
+                self._lower_limit(request, outcome)
+                lone: Reason = "object_too_large" if outcome.by == "bytes" else "refused"
+                self._halve(request, request.load, now, done, lone=lone)
+            case Throttled():
+                until = channel.pool.throttled(quota, self._jitter(), now, at)
+                self._keep(request, request.load, now, until)
+            case Unreachable():
+                self._keep(request, request.load, now, now + self._backoff_s(request))
+            case Ambiguous():
+                self._resolve_doubt(request, now, done)
+            case CampaignUnavailable():
+                self._park(request, now, done)
+            case Misconfigured():
+                self._halt(channel, outcome, now)
+                self._keep(request, request.load, now, now + self._policy.probe_s)
+            case _:
+                assert_never(outcome)
+        return done
+
+    def withdraw(self, stays: set[Assignment], now: float) -> int:
+        """Forget what is not on the wire of these stays. Returns the objects among it that may have been applied."""
+        self._stays -= stays
+        self.batcher.withdraw(stays, now)
+        self.campaigns.withdraw(stays, now)
+        doubtful = 0
+        for channel in self.channels:
+            for request in channel.waiting_again():
+                if request.may_be_applied:
+                    doubtful += sum(1 for record in request.records if record.stay in stays)
+                self._keep(request, request.load, now, request.due)
+        return doubtful
+
+    def on_wire(self, stays: set[Assignment]) -> int:
+        """Records of these stays whose request has no answer yet."""
+        requests = [request for channel in self.channels for request in channel.on_wire]
+        return sum(1 for request in requests for record in request.records if record.stay in stays)
+
+    def _note_writers(self, request: Request, outcome: Outcome) -> None:
+        """Users whose attributes Braze may be applying now. What it refused, it surely does not apply."""
+        named = outcome.refused if isinstance(outcome, PartlyRefused) else frozenset()
+        if isinstance(outcome, Refused | PartlyRefused) and not outcome.rest_accepted and not request.may_be_applied:
+            return
+        attributes = (piece.lane for piece in request.load if piece.array == "attributes")
+        request.wrote.update(lane for index, lane in enumerate(attributes) if ("attributes", index) not in named)
+
+    # ---- fates ----------------------------------------------------------------------------------------------------
+
+    def _deliver(self, load: Iterable[Piece], done: Conclusion) -> None:
+        for piece in load:
+            records = piece.records
+            done.delivered.append(records[-1])
+            if len(records) > 1:
+                done.coalesced.extend(records[:-1])
+
+    def _bury(self, request: Request, piece: Piece, reason: Reason, detail: str, done: Conclusion) -> None:
+        for record in piece.records:
+            done.dead.append(DeadLetter(record, reason, detail, request.status, request.attempts))
+
+    def _bury_events(self, request: Request, load: list[Piece], detail: str, done: Conclusion) -> list[Piece]:
+        """What is left of `load` once the operator's policy on ambiguous events was applied."""
+        if self._policy.ambiguous_events == "retry":
+            return load
+        for piece in load:
+            if piece.array == "events":
+                self._bury(request, piece, "ambiguous", detail, done)
+        return [piece for piece in load if piece.array != "events"]
+
+    def _take_blame(self, request: Request, outcome: PartlyRefused, now: float, done: Conclusion) -> None:
+        """Braze named the culprits: they end, or are taken apart; the others live."""
+        others: list[Piece] = []
+        index = dict.fromkeys(request.sizes(), 0)
+        for piece in request.load:
+            place = (piece.array, index[piece.array])
+            index[piece.array] += 1
+            if place not in outcome.refused:
+                others.append(piece)
+            elif len(piece.records) > 1:
+                self._take_apart(piece)
+            else:
+                self._bury(request, piece, "refused", f"refused by Braze, which named it in {piece.array}", done)
+        if outcome.rest_accepted:
+            self._deliver(others, done)
+            others = []
+        self._keep(request, others, now)
+
+    def _search(self, request: Request, outcome: Refused, now: float, done: Conclusion) -> None:
+        """Nobody is named: look for the culprit where it can be."""
+        suspects = request.load
+        if outcome.rest_accepted:
+            suspects = [piece for piece in request.load if piece.array in outcome.arrays]
+            self._deliver([piece for piece in request.load if piece.array not in outcome.arrays], done)
+            if len(suspects) > 1:
+                detail = "refused or accepted with its neighbours: Braze did not say which"
+                suspects = self._bury_events(request, suspects, detail, done)
+                done.may_double += sum(1 for piece in suspects if piece.array != "attributes")
+        self._halve(request, suspects, now, done, lone="refused")
+
+    def _halve(self, request: Request, load: list[Piece], now: float, done: Conclusion, *, lone: Reason) -> None:
+        """Send `load` in two halves, cut between users; one user's run goes one half after the other."""
+        if len(load) < 2:
+            for piece in load:
+                if len(piece.records) > 1:
+                    self._take_apart(piece)
+                else:
+                    self._bury(request, piece, lone, "refused by Braze when it stood alone", done)
+            self._keep(request, [], now)
+            return
+        cut = _cut_between_users(load)
+        if cut is None:
+            middle = len(load) // 2
+            request.rest = load[middle:] + request.rest
+            self._keep(request, load[:middle], now)
+            return
+        other = Request(request.endpoint, load[cut:], request.campaign_id)
+        other.attempts, other.status, other.wrote = request.attempts, request.status, request.wrote
+        other.may_be_applied = request.may_be_applied
+        moved = {piece.lane for piece in other.load}
+        request.load = [piece for piece in request.load if piece.lane not in moved]
+        self._keep(request, load[:cut], now)
+        self._keep(other, other.load, now)
+
+    def _resolve_doubt(self, request: Request, now: float, done: Conclusion) -> None:
+        """Nobody knows whether it was applied: attributes again, events as the operator chose, triggers again."""
+        request.may_be_applied = True
+        load = self._bury_events(request, request.load, "no clear answer: applied or not, nobody knows", done)
+        done.may_double += sum(1 for piece in load if piece.array != "attributes")
+        self._keep(request, load, now, now + self._backoff_s(request))
+
+    def _park(self, request: Request, now: float, done: Conclusion) -> None:
+        ours = [send for send in request.records if isinstance(send, CampaignSend) and send.stay in self._stays]
+        until = now + self._policy.probe_s * (0.75 + self._jitter() / 2)
+        self.campaigns.park(request.campaign_id or "", ours, until)
+        self._give_up_overflow(done)
+        self._keep(request, [], now)
+
+    def _give_up_overflow(self, done: Conclusion) -> None:
+        for send in self.campaigns.overflow:
+            detail = "its campaign is unavailable, and more of its triggers wait than are kept"
+            done.dead.append(DeadLetter(send, "campaign_unavailable", detail, 0, 0))
+        self.campaigns.overflow.clear()
+
+    def _take_apart(self, piece: Piece) -> None:
+        """A refused object that several records made: its halves are tried, in order, until the culprit is alone."""
+        piece.records = [record for record in piece.records if record.stay in self._stays]
+        if piece.records:
+            self.batcher.take_apart(piece)
+
+    def _lower_limit(self, request: Request, outcome: TooLarge) -> None:
+        """This workspace takes less than we thought; it stays so until the process starts anew."""
+        sent = len(request.load)
+        if sent < 2:
+            return
+        if request.endpoint is Endpoint.TRIGGER:
+            self.campaigns.recipients_max = max(1, min(self.campaigns.recipients_max, sent) // 2)
+            return
+        limit = self.batcher.limit
+        if outcome.by == "bytes":
+            self.batcher.limit = replace(limit, body_bytes=max(1, min(limit.body_bytes, request.body_bytes) // 2))
+        else:
+            most = max(request.sizes().values()) if limit.per_array else sent
+            self.batcher.limit = replace(limit, objects=max(1, min(limit.objects, most) // 2))
+
+    # ---- keeping --------------------------------------------------------------------------------------------------
+
+    def _backoff_s(self, request: Request) -> float:
+        return self._policy.retry.wait_s(request.attempts, self._jitter())
+
+    def _keep(self, request: Request, load: list[Piece], now: float, due: float | None = None) -> None:
+        """Keep `load` in hand, to be sent at `due` (default: now), and release the users of everything else.
+
+        What belongs to partitions that have left is not kept: its new owner delivers it.
+        """
+        lanes = dict.fromkeys(piece.lane for piece in (*request.load, *load, *request.rest))
+        request.load = self._still_ours(load)
+        request.rest = self._still_ours(request.rest)
+        if not request.load:
+            request.load, request.rest = request.rest, []
+        kept = {piece.lane for piece in (*request.load, *request.rest)}
+        gone = [lane for lane in lanes if lane not in kept]
+        if request.endpoint is Endpoint.TRACK:
+            self.batcher.release(gone, now, request.wrote)
+        else:
+            self.campaigns.release(gone, now)
+        if request.load:
+            self._channel(request).again(request, now if due is None else due)
+        elif request.campaign_id is not None:
+            self.campaigns.end_probe(request.campaign_id, now + self._policy.probe_s)
+
+    def _still_ours(self, load: list[Piece]) -> list[Piece]:
+        ours: list[Piece] = []
+        for piece in load:
+            records = [record for record in piece.records if record.stay in self._stays]
+            if len(records) == len(piece.records):
+                ours.append(piece)
+            elif records:  # coalesced across partitions, of which one has left
+                piece.records = records
+                self.batcher.give_back(piece)
+        return ours
+
+    def _channel(self, request: Request) -> Channel:
+        return self.track if request.endpoint is Endpoint.TRACK else self.trigger
+
+    def _halt(self, channel: Channel, why: Misconfigured, now: float) -> None:
+        for each in self.channels if why.everything else (channel,):
+            since = each.halt.since if each.halt is not None else now
+            each.halt = Halt(why, since, now + self._policy.probe_s * (0.75 + self._jitter() / 2))
+
+    def _cure(self, channel: Channel, request: Request, outcome: Outcome, now: float) -> None:
+        """An answer that is no refusal of ours ends the halt of its channel; a key that works ends both."""
+        match outcome:
+            case Misconfigured() | CampaignUnavailable():
+                pass
+            case Unreachable() | Ambiguous() | Throttled():
+                if channel.halt is not None:
+                    channel.halt.probing = False
+                    channel.halt.probe_at = now + self._policy.probe_s
+                return
+            case _:
+                if request.campaign_id is not None:
+                    self.campaigns.unpark(request.campaign_id, now)
+        if isinstance(outcome, Misconfigured) or channel.halt is None:
+            return
+        key_works = channel.halt.why.everything
+        for each in self.channels:
+            if each is channel or (key_works and each.halt is not None and each.halt.why.everything):
+                each.halt = None
+                for waiting in each.waiting_again():
+                    each.again(waiting, now)
+
+
+def _cut_between_users(load: Sequence[Piece]) -> int | None:
+    """The place nearest to the middle where one user ends and another begins; None if there is only one user."""
+    middle = len(load) / 2
+    cuts = [index for index in range(1, len(load)) if load[index].lane is not load[index - 1].lane]
+    return min(cuts, key=lambda index: abs(index - middle), default=None)

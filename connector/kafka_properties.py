@@ -1,0 +1,112 @@
+"""librdkafka's properties: ours under the operator's, and the ones that would break a promise refused.
+
+Pure. The operator's `kafka:` section is passed on verbatim; what is set here needs no touching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+SESSION_TIMEOUT_MS: Final = 10_000
+"""A dead replica's partitions move after this; measured against 45 s by default, and still three heartbeats long."""
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "client.id": "aiq-braze",
+    # A coordinator that does not answer must not keep the thread that owns the consumer for a minute.
+    "socket.timeout.ms": 10_000,
+    "socket.keepalive.enable": True,
+    "topic.metadata.refresh.interval.ms": 30_000,
+    # librdkafka's own buffer in front of ours: enough for a second of work, small enough for a small container.
+    "queued.max.messages.kbytes": 16_384,
+    "queued.min.messages": 20_000,
+}
+
+_CONSUMER: Final[dict[str, Any]] = {
+    # Never jump: where no offset exists, and where one is out of range, the source decides (promise P1).
+    "auto.offset.reset": "error",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+}
+
+_CLASSIC_ONLY: Final[dict[str, Any]] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": SESSION_TIMEOUT_MS,
+    "heartbeat.interval.ms": 2_000,
+}
+"""Under `group.protocol: consumer` these are the broker's, and librdkafka refuses to hear of them."""
+
+_PRODUCER: Final[dict[str, Any]] = {
+    "enable.idempotence": True,
+    "linger.ms": 5,
+    # A dead letter is its original plus headers: the broker's limit decides, not the client's.
+    "message.max.bytes": 20_000_000,
+    # Never give up: what is not acknowledged is not settled.
+    "message.timeout.ms": 30_000,
+}
+
+_CONSUMER_ONLY_PREFIXES: Final = (
+    "group.",
+    "session.timeout",
+    "heartbeat.interval",
+    "partition.assignment",
+    "max.poll.interval",
+    "auto.offset",
+    "enable.auto",
+    "fetch.",
+    "queued.",
+    "isolation.level",
+    "max.partition.fetch",
+    "check.crcs",
+    "coordinator.query",
+)
+
+
+def refusals(kafka: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Properties that would break a promise, each with the reason and what to do instead."""
+    found = [
+        (key, "offsets are committed after delivery only: remove the key")
+        for key in ("enable.auto.commit", "enable.auto.offset.store")
+        if str(kafka.get(key, "false")).lower() == "true"
+    ]
+    strategy = str(kafka.get("partition.assignment.strategy", "cooperative-sticky"))
+    if any(name.strip() != "cooperative-sticky" for name in strategy.split(",")):
+        found.append(
+            (
+                "partition.assignment.strategy",
+                "an eager assignor takes every partition away at every rebalance: use cooperative-sticky",
+            )
+        )
+    found.extend((key, "is required") for key in ("bootstrap.servers", "group.id") if not kafka.get(key))
+    reset = kafka.get("auto.offset.reset")
+    if reset is not None and reset not in {"earliest", "latest", "error", "smallest", "largest", "beginning", "end"}:
+        found.append(("auto.offset.reset", "must be earliest, latest or error"))
+    return found
+
+
+def first_position(kafka: Mapping[str, Any]) -> str:
+    """Where a group without offsets starts: `earliest` unless the operator chose `latest` or `error`."""
+    reset = str(kafka.get("auto.offset.reset", "earliest"))
+    return {"smallest": "earliest", "beginning": "earliest", "largest": "latest", "end": "latest"}.get(reset, reset)
+
+
+def consumer_properties(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """What the consumer is made with. An `auto.offset.reset` of the operator's also decides what out of range does."""
+    classic = kafka.get("group.protocol", "classic") != "consumer"
+    return {**_DEFAULTS, **_CONSUMER, **(_CLASSIC_ONLY if classic else {}), **kafka}
+
+
+def producer_properties(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """What the dead-letter producer is made with: the operator's connection, nothing of his consumer."""
+    shared = {key: value for key, value in kafka.items() if not key.startswith(_CONSUMER_ONLY_PREFIXES)}
+    own = {key: value for key, value in _DEFAULTS.items() if not key.startswith(_CONSUMER_ONLY_PREFIXES)}
+    return {**own, **_PRODUCER, **shared}
+
+
+def lease_s(kafka: Mapping[str, Any]) -> float:
+    """Seconds for which an answer of the coordinator's allows sending: the session time-out less two seconds.
+
+    Under the `consumer` protocol the time-out is the broker's and unknown here; ours is shorter than its default.
+    """
+    session_ms = min(float(kafka.get("session.timeout.ms", SESSION_TIMEOUT_MS)), 45_000.0)
+    return max(1.0, session_ms / 1000 - 2.0)

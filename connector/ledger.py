@@ -1,0 +1,160 @@
+"""The ledger of one stay of one partition: which offsets are open, and what may be committed.
+
+Pure. The pipeline keeps one a stay. Offsets are admitted in the order in which Kafka hands them out and settled in any
+order; the commit is the lowest open one, so it can never pass a record whose fate is not known. Kafka's offsets may be
+sparse (compaction, transaction markers): what lies between two admitted offsets does not exist and counts as settled.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from connector.offset_map import OffsetMap, Range
+from connector.records import Assignment, NextOffset
+
+
+class LedgerFault(AssertionError):
+    """The books do not balance: a fault of ours, never of a record."""
+
+
+class Ledger:
+    """Open and settled offsets of one stay.
+
+    Args:
+        stay: Whose books these are.
+        start: The committed offset that the stay began with.
+        inherited: What the last owner left in the commit's metadata.
+    """
+
+    __slots__ = ("_committed", "_inherited", "_inherited_ends", "_next", "_open", "_order", "_version", "stay")
+
+    def __init__(self, stay: Assignment, start: int, inherited: OffsetMap) -> None:
+        self.stay = stay
+        self._inherited: tuple[Range, ...] = inherited.settled
+        self._inherited_ends = [end for _, end in inherited.settled]
+        self._next = start
+        self._order: deque[int] = deque()
+        self._open: set[int] = set()
+        self._version = 0  # rises with every settlement
+        self._committed: tuple[int, int] = (start, 0)  # offset and version of the last acknowledged commit
+
+    def __repr__(self) -> str:
+        """State as text: `audiences[0]@1 next=12 committable=7 open=3`."""
+        return f"{self.stay} next={self._next} committable={self.committable} open={len(self._open)}"
+
+    @property
+    def open_count(self) -> int:
+        """Records admitted and not settled."""
+        return len(self._open)
+
+    @property
+    def next_offset(self) -> int:
+        """One past the highest admitted offset."""
+        return self._next
+
+    @property
+    def committable(self) -> NextOffset:
+        """The lowest offset that still needs work: the only number to commit."""
+        order, still_open = self._order, self._open
+        while order and order[0] not in still_open:
+            order.popleft()
+        if order:
+            return NextOffset(order[0])
+        return NextOffset(self._past_inherited(self._next))
+
+    @property
+    def is_dirty(self) -> bool:
+        """Something was settled that no acknowledged commit tells yet."""
+        return self._committed != (self.committable, self._version)
+
+    @property
+    def version(self) -> int:
+        """How many settlements there were; goes into `committed` with the offset that was committed."""
+        return self._version
+
+    def inherits(self, offset: int) -> bool:
+        """Whether the last owner settled this offset already."""
+        index = bisect_right(self._inherited_ends, offset)
+        return index < len(self._inherited) and self._inherited[index][0] <= offset
+
+    @property
+    def has_inheritance_ahead(self) -> bool:
+        """Whether `inherits` can still be true for an offset to come."""
+        return bool(self._inherited_ends) and self._inherited_ends[-1] > self._next
+
+    def admit(self, offsets: Sequence[int]) -> None:
+        """Open offsets, ascending and above all that were admitted before.
+
+        Raises:
+            LedgerFault: An offset at or below one that was admitted already.
+        """
+        if not offsets:
+            return
+        if offsets[0] < self._next:
+            raise LedgerFault(f"{self.stay}: offset {offsets[0]} was handed out again, below {self._next}")
+        self._order.extend(offsets)
+        self._open.update(offsets)
+        self._next = offsets[-1] + 1
+
+    def skip_to(self, next_offset: int) -> None:
+        """Note that everything below `next_offset` was seen and needs no work of ours (inherited records)."""
+        self._next = max(self._next, next_offset)
+
+    def settle(self, offset: int) -> None:
+        """Close one offset.
+
+        Raises:
+            LedgerFault: It is not open: unknown, or settled twice.
+        """
+        try:
+            self._open.remove(offset)
+        except KeyError:
+            raise LedgerFault(f"{self.stay}: offset {offset} was settled but is not open") from None
+        self._version += 1
+
+    def is_open(self, offset: int) -> bool:
+        """Whether the offset was admitted and has no fate yet."""
+        return offset in self._open
+
+    def settled_above(self) -> tuple[Range, ...]:
+        """The settled ranges above `committable`: what goes into the commit's metadata."""
+        base = self.committable
+        ranges: list[Range] = []
+        edge = base + 1  # `base` itself is open, or nothing is open at all
+        if self._order:
+            for offset in self._order:
+                if offset in self._open:
+                    if offset > edge:
+                        ranges.append((edge, offset))
+                    edge = offset + 1
+            if self._next > edge:
+                ranges.append((edge, self._next))
+        ranges.extend((max(start, self._next), end) for start, end in self._inherited if end > max(self._next, base))
+        return tuple(_joined(ranges))
+
+    def committed(self, offset: int, version: int) -> None:
+        """Note an acknowledged commit of `offset`, made when the ledger was at `version`."""
+        self._committed = (offset, version)
+
+    def _past_inherited(self, offset: int) -> int:
+        """An offset at the start of an inherited range may be committed past it: nothing there needs work."""
+        for start, end in self._inherited:
+            if start <= offset < end:
+                return end
+        return offset
+
+
+def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
+    """Touching ranges as one."""
+    last: Range | None = None
+    for start, end in ranges:
+        if last is not None and start <= last[1]:
+            last = (last[0], max(last[1], end))
+            continue
+        if last is not None:
+            yield last
+        last = (start, end)
+    if last is not None:
+        yield last

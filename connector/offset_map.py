@@ -1,0 +1,216 @@
+"""What one life of the connector leaves for the next in the metadata of a Kafka commit.
+
+Pure. Kafka keeps one number a partition, and a few thousand characters of our choice beside it. The number is the
+lowest offset that still needs work; the text says what above it is settled already, so that a crash repeats little.
+
+The text is `AIQB1;key=value;...;crc`:
+
+| key | value |
+|---|---|
+| `u` | settle-until: wall clock, milliseconds, base 36: no attribute write of this partition before it |
+| `c` | `1` when the commit closes a stay: nothing of this partition was on the wire any more |
+| `r` or `b` | the settled ranges as run lengths or as a compressed bitmap, whichever is shorter, base 64 |
+
+A reader ignores keys that it does not know, so that two versions can share a group; text with another magic or a wrong
+checksum is somebody else's, or damaged, and is ignored whole (and counted by the caller).
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MAGIC: Final = "AIQB1"
+METADATA_CHARS_MAX: Final = 4_000
+"""A broker's `offset.metadata.max.bytes` is 4096 unless changed; some room stays for what a later version adds."""
+
+_SPAN_MAX: Final = 50_000_000
+"""Offsets that a map may span. A larger claim is damage: no partition is ever that far ahead of its commit."""
+
+Range = tuple[int, int]
+"""Half open: first offset, one past the last."""
+
+
+class ForeignMetadata(ValueError):
+    """The text was not written by this connector, or was damaged on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetMap:
+    """What is known about a partition above its committed offset.
+
+    Attributes:
+        settled: Ranges that need no more work, ascending, disjoint, all above the committed offset.
+        settle_until_ms: Wall clock, milliseconds; attribute writes of this partition wait until then. 0: none was sent.
+        closed: The writer had nothing of this partition on the wire when it wrote this.
+    """
+
+    settled: tuple[Range, ...] = ()
+    settle_until_ms: int = 0
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The text, and what did not fit.
+
+    Attributes:
+        text: Goes into the commit's metadata.
+        cut: Number of settled offsets that were left out at the top, because the text would have grown too long.
+    """
+
+    text: str
+    cut: int = 0
+
+
+def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -> Encoded:
+    """Write a map relative to the committed offset `base`; cut from the top, never the middle, if it is too long."""
+    ranges = offsets.settled
+    text = _text(offsets, ranges, base)
+    if len(text) <= chars_max:
+        return Encoded(text)
+    fits, fails = 0, len(ranges)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        if len(_text(offsets, ranges[:middle], base)) <= chars_max:
+            fits = middle
+        else:
+            fails = middle
+    return Encoded(_text(offsets, ranges[:fits], base), sum(end - start for start, end in ranges[fits:]))
+
+
+def decode(text: str, base: int) -> OffsetMap:
+    """Read a map back.
+
+    Raises:
+        ForeignMetadata: Another magic, a wrong checksum, or a claim that no writer of ours makes.
+    """
+    body, _, checksum = text.rpartition(";")
+    magic, *pairs = body.split(";")
+    if magic != MAGIC or checksum != _checksum(body):
+        raise ForeignMetadata("no offset map of this connector")
+    fields = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    try:
+        if "r" in fields:
+            settled = _from_runs(_unbase64(fields["r"]), base)
+        elif "b" in fields:
+            settled = _from_bitmap(_unbase64(fields["b"]), base)
+        else:
+            settled = ()
+        return OffsetMap(settled, int(fields.get("u", "0"), 36), fields.get("c") == "1")
+    except (ValueError, zlib.error, IndexError) as error:
+        raise ForeignMetadata("an offset map that contradicts itself") from error
+
+
+def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int) -> str:
+    body = MAGIC
+    if offsets.settle_until_ms:
+        body += f";u={_base36(offsets.settle_until_ms)}"
+    if offsets.closed:
+        body += ";c=1"
+    if ranges:
+        runs = ";r=" + _base64(_to_runs(ranges, base))
+        # A bitmap costs a bit an offset before compression; where the runs are few they always win and it is not tried.
+        if len(runs) > 64:
+            bitmap = ";b=" + _base64(_to_bitmap(ranges, base))
+            runs = min(runs, bitmap, key=len)
+        body += runs
+    return f"{body};{_checksum(body)}"
+
+
+def _to_runs(ranges: Sequence[Range], base: int) -> bytes:
+    """Alternating lengths, open first: gap, settled, gap, settled, ... as variable-length integers."""
+    out = bytearray()
+    at = base
+    for start, end in ranges:
+        _put_varint(out, start - at)
+        _put_varint(out, end - start)
+        at = end
+    return bytes(out)
+
+
+def _from_runs(data: bytes, base: int) -> tuple[Range, ...]:
+    ranges: list[Range] = []
+    at, position = base, 0
+    while position < len(data):
+        gap, position = _varint(data, position)
+        length, position = _varint(data, position)
+        if length == 0 or (gap == 0 and ranges) or at + gap + length - base > _SPAN_MAX:
+            raise ValueError("no run lengths of ours")
+        ranges.append((at + gap, at + gap + length))
+        at += gap + length
+    return tuple(ranges)
+
+
+def _to_bitmap(ranges: Sequence[Range], base: int) -> bytes:
+    bits = 0
+    for start, end in ranges:
+        bits |= ((1 << (end - start)) - 1) << (start - base)
+    return zlib.compress(bits.to_bytes((ranges[-1][1] - base + 7) // 8, "little"), 9)
+
+
+def _from_bitmap(data: bytes, base: int) -> tuple[Range, ...]:
+    reader = zlib.decompressobj()
+    raw = reader.decompress(data, _SPAN_MAX // 8)
+    if reader.unconsumed_tail or not reader.eof:
+        raise ValueError("no bitmap of ours")
+    ranges: list[Range] = []
+    start: int | None = None
+    index = 0
+    for index, bit in enumerate(format(int.from_bytes(raw, "little"), "b")[::-1]):  # the last one is used
+        if bit == "1" and start is None:
+            start = index
+        elif bit == "0" and start is not None:
+            ranges.append((base + start, base + index))
+            start = None
+    if start is not None:
+        ranges.append((base + start, base + index + 1))
+    return tuple(ranges)
+
+
+def _put_varint(out: bytearray, value: int) -> None:
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("no variable-length integer of ours")
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
+
+
+def _unbase64(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+def _base36(value: int) -> str:
+    digits = ""
+    while value:
+        value, digit = divmod(value, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits or "0"
+
+
+def _checksum(body: str) -> str:
+    return format(zlib.crc32(body.encode()), "08x")
+
+
+FIRST_METADATA: Final = encode(OffsetMap(), 0).text
+"""Beside a first position that is committed before anything is handed out: not closed, so that a successor of a process
+that was killed early knows that something may have been on the wire."""
