@@ -1,0 +1,5 @@
+"""`python -m connector` is `aiq-braze`."""
+
+from connector.cli import main
+
+main()

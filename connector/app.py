@@ -1,0 +1,261 @@
+"""The composition root: settings in, a running connector out. Builds and wires; decides nothing.
+
+An edge. `run` of the command line, the demo and the tests all start here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from connector import __version__
+from connector.batching import Batcher, TrackLimit
+from connector.braze_client import ApiKey, BrazeClient, ClientPolicy
+from connector.campaigns import CampaignBatcher
+from connector.dead_letters import DeadLetterTopic
+from connector.delivery import Delivery, DeliveryPolicy
+from connector.health import HealthServer
+from connector.kafka_properties import lease_s
+from connector.limits import Pool, Rate
+from connector.mapping import MappingInvalid, MappingRules, default_document, override
+from connector.outcomes import RetryPolicy
+from connector.pipeline import Pipeline, PipelinePolicy
+from connector.ports import Cured, Trouble
+from connector.registry import RegistryPolicy, SchemaRegistry
+from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
+from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, ConfigurationInvalid, RateSettings, Settings
+from connector.source import Bounds, KafkaSource
+from connector.telemetry import Telemetry
+from connector.translation import Translator
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def at(self) -> float:
+        """Epoch seconds."""
+        return time.time()
+
+    def boot(self) -> float:
+        """Seconds since boot, suspension included (where the system knows it)."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def read_schema(directory: Path, name: str) -> WriterSchema:
+    """A schema file.
+
+    Raises:
+        SchemaInvalid: Absent, unreadable, or no Avro schema.
+    """
+    path = directory / name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SchemaInvalid(f"{path.name} in {directory} cannot be read: {error.strerror}") from None
+    return WriterSchema(text)
+
+
+def mapping_rules(settings: Settings) -> MappingRules:
+    """The operator's choices as the mapping wants them."""
+    chosen = settings.mapping.model_dump(exclude_none=True)
+    if "placeholder_ids" in chosen:
+        chosen["placeholder_ids"] = frozenset(chosen["placeholder_ids"])
+    return MappingRules(**chosen)
+
+
+def translators(settings: Settings) -> dict[str, Translator]:
+    """One a topic, with the mapping checked against the schema where that is known already.
+
+    Raises:
+        ConfigurationInvalid: A schema file or a mapping is wrong; each fault names its key.
+    """
+    faults: list[str] = []
+    made: dict[str, Translator] = {}
+    rules = mapping_rules(settings)
+    readers = {}
+    for name in SCHEMA_FILES.values():
+        reader = read_schema(PACKAGED_SCHEMAS, name)
+        readers[reader.name] = reader
+    for topic, chosen in settings.topics.items():
+        framed = (chosen.framing or ("confluent" if settings.schema_registry is not None else "plain")) == "confluent"
+        try:
+            document = override(default_document(chosen.kind), chosen.mapping)
+        except MappingInvalid as error:
+            faults.append(f"topics.{topic}.mapping: {error}")
+            continue
+        translator = made[topic] = Translator(topic, chosen.kind, document, rules, readers, framed=framed)
+        if settings.schema_registry is not None and chosen.schema_file is None:
+            continue  # learnt from the registry, id by id
+        file = chosen.schema_file or SCHEMA_FILES[chosen.kind]
+        try:
+            translator.learn(read_schema(settings.schemas_dir, file))
+        except (SchemaInvalid, SchemaUnmappable) as error:
+            faults.append(f"topics.{topic}.schema: {file}: {error}")
+        except MappingInvalid as error:
+            faults.append(f"topics.{topic}.mapping: {error}")
+    if faults:
+        raise ConfigurationInvalid(faults)
+    return made
+
+
+class Connector:
+    """One process: everything that it consists of, wired.
+
+    Args:
+        settings: The configuration.
+        telemetry: Metrics and log.
+        seed: For jitter; None: from the system.
+
+    Raises:
+        ConfigurationInvalid: A schema or a mapping is wrong.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, seed: int | None = None) -> None:
+        jitter = random.Random(seed).random  # noqa: S311  # spreads retries; guards nothing
+        braze = settings.braze
+        self.settings = settings
+        self.telemetry = telemetry
+        self.source = KafkaSource(
+            settings.kafka,
+            list(settings.topics),
+            Bounds(settings.buffer.records, settings.buffer.bytes),
+            settings.revoke_deadline_s,
+        )
+        self._client = BrazeClient(
+            ClientPolicy(
+                endpoint=braze.endpoint,
+                timeout_s=braze.request_timeout_s,
+                connect_timeout_s=braze.connect_timeout_s,
+                connections_max=braze.track_requests_max + braze.trigger_requests_max,
+                proxy=braze.proxy,
+                ca_file=braze.ca_file,
+            ),
+            ApiKey(braze.api_key.get_secret_value() if braze.api_key is not None else None, braze.api_key_file),
+        )
+        self._registry = self._make_registry(jitter)
+        limit = braze.track_limit
+        delivery = Delivery(
+            Batcher(
+                TrackLimit(limit.combined or limit.per_array or 75, limit.per_array is not None),
+                braze.settle_s,
+                braze.linger_s,
+            ),
+            CampaignBatcher(braze.linger_s, braze.campaign_max_age_s, braze.parked_campaign_records_max),
+            _pool(braze.rate),
+            _pool(braze.trigger_rate),
+            DeliveryPolicy(
+                braze.track_requests_max,
+                braze.trigger_requests_max,
+                braze.ambiguous_events,
+                RetryPolicy(braze.retry.first_s, braze.retry.longest_s),
+                braze.probe_s,
+            ),
+            jitter,
+        )
+        dead_letters = DeadLetterTopic(
+            settings.kafka,
+            settings.dead_letter_topic,
+            self._tell,
+            lambda: telemetry.count("dlq_produce_failures_total"),
+        )
+        self.pipeline = Pipeline(
+            source=self.source,
+            transport=self._client,
+            dead_letters=dead_letters,
+            schemas=self._registry,
+            clock=SystemClock(),
+            translators=translators(settings),
+            delivery=delivery,
+            settle_s=braze.settle_s,
+            policy=PipelinePolicy(
+                settings.commit_interval_s, settings.drain_deadline_s, lease_s(settings.kafka), settings.braze.probe_s
+            ),
+            telemetry=telemetry,
+        )
+        self.health = HealthServer(self.pipeline, self.source, settings.http.host, settings.http.port)
+        self.port = 0
+        """Where the health server listens, once `run` has begun."""
+
+    def _make_registry(self, jitter: object) -> SchemaRegistry | None:
+        registry = self.settings.schema_registry
+        if registry is None:
+            return None
+        policy = RegistryPolicy(
+            url=registry.url,
+            user=registry.user,
+            password=registry.secret(),
+            ca_file=registry.ca_file,
+            proxy=registry.proxy,
+            timeout_s=registry.timeout_s,
+        )
+        count = self.telemetry.count
+        draw = jitter if callable(jitter) else random.random
+        return SchemaRegistry(policy, self._tell, lambda status: count("registry_requests_total", 1, status), draw)
+
+    def _tell(self, event: Trouble | Cured) -> None:
+        self.pipeline.trouble(event)
+
+    async def run(self, *, handle_signals: bool = True) -> int:
+        """Run until SIGTERM or SIGINT (a second one leaves at once); returns the exit code."""
+        self._announce()
+        await self._client.open()
+        if self._registry is not None:
+            await self._registry.open()
+        self.port = await self.health.open()
+        self.telemetry.log("info", "connector_started", version=__version__, http_port=self.port)
+        if handle_signals:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._on_signal)
+        try:
+            return await self.pipeline.run()
+        finally:
+            await self.health.close()
+            await self._client.close()
+            if self._registry is not None:
+                await self._registry.close()
+            self.telemetry.log("info", "connector_ended")
+
+    def _on_signal(self) -> None:
+        if self.pipeline.is_stopping:
+            self.telemetry.log("warning", "shutdown_forced", detail="second signal: what is in flight may repeat")
+            os._exit(1)
+        self.pipeline.stop()
+
+    def _announce(self) -> None:
+        telemetry = self.telemetry
+        telemetry.gauge("build_info", 1, __version__, os.environ.get("AIQ_BRAZE_REVISION", ""))
+        telemetry.gauge("config_info", 1, self.settings.fingerprint())
+        telemetry.gauge("queue_bound_records", self.settings.buffer.records, "taken")
+        telemetry.gauge("queue_bound_records", self.settings.buffer.records, "track")
+        telemetry.gauge("queue_bound_records", self.settings.buffer.records, "trigger")
+        _start_series(telemetry, {topic: each.kind.value for topic, each in self.settings.topics.items()})
+
+
+def _pool(rates: list[RateSettings]) -> Pool:
+    return Pool([Rate(rate.requests, rate.per_s) for rate in rates])
+
+
+def _start_series(telemetry: Telemetry, kinds: Mapping[str, str]) -> None:
+    """Series whose labels are known begin at 0, so that the first event of each is seen as a rise."""
+    records = list(kinds.items())
+    telemetry.start_at_zero("records_consumed_total", records)
+    telemetry.start_at_zero("records_returned_total", records)
+    telemetry.start_at_zero(
+        "records_settled_total",
+        [(*record, fate) for record in records for fate in ("delivered", "coalesced", "dead_lettered", "skipped")],
+    )
+    telemetry.start_at_zero("records_in_flight", records)
+    telemetry.start_at_zero("rebalances_total", [("assigned",), ("revoked",), ("lost",)])
+    for endpoint in ("/users/track", "/campaigns/trigger/send"):
+        telemetry.start_at_zero("braze_requests_total", [(endpoint, f"{kind}xx") for kind in range(2, 6)])
+        telemetry.start_at_zero("throttled_seconds_total", [(endpoint,)])

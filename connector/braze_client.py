@@ -1,0 +1,189 @@
+"""Exactly one HTTP attempt at Braze: no retry, no policy, no reading of what came back.
+
+An edge. What an attempt means is decided in `outcomes`; here it is only settled whether anything may have left. The API
+key is read anew whenever its file changes, so that a rotated key needs no restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload, Payload
+
+from connector import __version__
+from connector.braze import Endpoint
+from connector.outcomes import Attempt, NoReply, Reply
+
+USER_AGENT: Final = f"partner-ActionIQ-BrazeConnector/{__version__}"
+"""Braze asks partners for `partner-Organization-Product/Version` (page "API partner guidelines")."""
+
+_REPLY_BYTES_MAX: Final = 1_000_000
+"""No answer of Braze's is longer; what is in front of it must not fill our memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPolicy:
+    """How Braze is reached.
+
+    Attributes:
+        endpoint: `https://rest.<cluster>`, without a path.
+        timeout_s: From the first byte to the last; connecting has a bound of its own.
+        connect_timeout_s: For the connection and TLS.
+        connections_max: Open at once.
+        proxy: URL of an HTTP proxy, or None.
+        ca_file: Additional certificate authorities, or None.
+    """
+
+    endpoint: str
+    timeout_s: float = 30.0
+    connect_timeout_s: float = 5.0
+    connections_max: int = 128
+    proxy: str | None = None
+    ca_file: Path | None = None
+
+
+class ApiKey:
+    """The key, from the configuration or from a file that may be replaced while we run."""
+
+    def __init__(self, literal: str | None, file: Path | None) -> None:
+        self._literal = literal
+        self._file = file
+        self._seen: tuple[int, int] | None = None
+        self._key = literal or ""
+
+    def __repr__(self) -> str:
+        """Never the key."""
+        return f"ApiKey({'file' if self._file is not None else 'literal'})"
+
+    def current(self) -> str:
+        """The key as of now. A file that cannot be read at present leaves the last one in force."""
+        if self._file is not None:
+            try:
+                stat = self._file.stat()
+                seen = (stat.st_mtime_ns, stat.st_ino)
+                if seen != self._seen:
+                    self._key = self._file.read_text(encoding="utf-8").strip()
+                    self._seen = seen
+            except OSError:
+                return self._key
+        return self._key
+
+
+class _Unsent(Exception):
+    """The step that writes found that it must not."""
+
+
+class _FencedBody(BytesPayload):
+    """A body that asks for permission in the step that writes it."""
+
+    def __init__(self, body: bytes, may_send: Callable[[], bool]) -> None:
+        # Not BytesPayload's own constructor, which warns of bodies over 1 MiB: Braze takes 4.
+        Payload.__init__(self, body, content_type="application/json")
+        self._size = len(body)
+        self._may_send = may_send
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write, if it is still allowed. Braze has seen headers at most if not: a request without its body."""
+        if not self._may_send():
+            raise _Unsent
+        await super().write_with_length(writer, content_length)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """As `write_with_length`."""
+        if not self._may_send():
+            raise _Unsent
+        await super().write(writer)
+
+
+class BrazeClient:
+    """The one HTTP session to Braze.
+
+    Args:
+        policy: How Braze is reached.
+        key: The API key.
+    """
+
+    def __init__(self, policy: ClientPolicy, key: ApiKey) -> None:
+        self._policy = policy
+        self._key = key
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session; call on the loop that will use it."""
+        context: ssl.SSLContext | bool = True
+        if self._policy.ca_file is not None:
+            context = ssl.create_default_context()
+            context.load_verify_locations(self._policy.ca_file)
+        timeout = aiohttp.ClientTimeout(
+            total=self._policy.timeout_s, sock_connect=self._policy.connect_timeout_s, connect=self._policy.timeout_s
+        )  # fmt: skip
+        self._session = aiohttp.ClientSession(
+            base_url=self._policy.endpoint,
+            connector=aiohttp.TCPConnector(limit=self._policy.connections_max, ssl=context, keepalive_timeout=60),
+            timeout=timeout,
+            headers={"User-Agent": f"{USER_AGENT} Python/{platform.python_version()}", "Accept": "application/json"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def attempt(self, endpoint: Endpoint, body: bytes, may_send: Callable[[], bool]) -> Attempt:
+        """Send once; whatever happens becomes an `Attempt`."""
+        if self._session is None:
+            raise RuntimeError("the client was not opened")
+        started = time.monotonic()
+        try:
+            async with self._session.post(
+                str(endpoint),
+                data=_FencedBody(body, may_send),
+                headers={"Authorization": f"Bearer {self._key.current()}"},
+                proxy=self._policy.proxy,
+                allow_redirects=False,
+            ) as response:
+                answer = await response.content.read(_REPLY_BYTES_MAX)
+                while not response.content.at_eof() and len(answer) < _REPLY_BYTES_MAX:
+                    answer += await response.content.read(_REPLY_BYTES_MAX - len(answer))
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status, headers, answer, time.monotonic() - started)
+        except (aiohttp.ClientError, TimeoutError, OSError, _Unsent, asyncio.IncompleteReadError) as error:
+            return NoReply(_may_have_left(error), _cause(error), time.monotonic() - started)
+
+
+def _may_have_left(error: BaseException) -> bool:
+    """Whether Braze may have it: always, but for a connection that never stood and our own refusal to write."""
+    unsent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, _Unsent)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, unsent):
+            return False
+        cause = cause.__cause__
+    return True
+
+
+def _cause(error: BaseException) -> str:
+    """A class of failure; never the library's text, which may hold addresses."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _Unsent):
+            return "no lease"
+        cause = cause.__cause__
+    if isinstance(error, TimeoutError):
+        return "time-out"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "TLS"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "no connection"
+    return "connection broke"

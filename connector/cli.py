@@ -1,0 +1,121 @@
+"""The command `aiq-braze`: words in, exit codes out.
+
+Exit codes: 0 done; 1 a fault of ours, or an audit that failed; 2 the configuration is wrong, one line a fault; 3 an
+outside system refused, with what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from connector import __version__
+from connector.app import Connector
+from connector.settings import ConfigurationInvalid, Settings, load
+from connector.telemetry import Telemetry
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Delivers ActionIQ audiences, events and triggered campaigns from Kafka to Braze, losing none of them.",
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="AIQ_BRAZE_CONFIG", help="The YAML file; without it, AIQ_BRAZE__... variables alone."
+    ),
+]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"aiq-braze {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # acted on by its callback
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and leave.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Deliver, until SIGTERM or SIGINT; a second one leaves at once."""
+    settings = _settings(config)
+    telemetry = Telemetry(output=sys.stderr, level=settings.log.level, text=settings.log.format == "text")
+    try:
+        connector = Connector(settings, telemetry)
+    except ConfigurationInvalid as error:
+        _refuse(error)
+    raise typer.Exit(_run(connector.run()))
+
+
+@app.command()
+def demo(
+    records: Annotated[int, typer.Option(min=1, help="How many records to produce.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Decides the whole workload.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the audit as one JSON object on the last line.")
+    ] = False,
+) -> None:
+    """Three kinds of record from a real (in-process) broker through the connector into a Braze double, audited."""
+    from connector.demo.screen import show  # noqa: PLC0415  # the other commands need no demo
+
+    raise typer.Exit(_run(show(records, seed, as_json=as_json)))
+
+
+@app.command("simulate-braze")
+def simulate_braze(
+    api_key: Annotated[list[str], typer.Option(help="A key that is accepted, with every permission; may be repeated.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    journal: Annotated[
+        Path | None, typer.Option(help="Append every applied object to this file, one JSON a line.")
+    ] = None,
+) -> None:
+    """Serve the Braze double on the loopback interface; its address is the first line printed."""
+    from connector.double.server import run_server  # noqa: PLC0415  # the other commands need no double
+
+    async def serve() -> int:
+        await run_server(port, api_key, journal, None, typer.echo)
+        return 0
+
+    raise typer.Exit(_run(serve()))
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load(config)
+    except ConfigurationInvalid as error:
+        _refuse(error)
+
+
+def _refuse(error: ConfigurationInvalid) -> NoReturn:
+    for fault in error.faults:
+        typer.echo(fault, err=True)
+    raise typer.Exit(2)
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Run on uvloop where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415  # absent on Windows
+    except ImportError:
+        return asyncio.run(work)
+    code: int = uvloop.run(work)
+    return code
+
+
+def main() -> None:
+    """The console script."""
+    app()

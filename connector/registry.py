@@ -1,0 +1,204 @@
+"""Writer schemas by id, from a Confluent-compatible Schema Registry.
+
+An edge, on aiohttp: of a registry's API the connector needs `GET /schemas/ids/{id}` with references, and nothing else,
+so a client library with five more dependencies was not worth it. Answers are kept for good (an id never changes its
+meaning), refusals for a while; an outage is waited for, since it is no record's fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from connector.outcomes import RetryPolicy
+from connector.ports import Cured, SchemaUnknown, Trouble
+
+REASON: Final = "schema_registry"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPolicy:
+    """How the registry is reached.
+
+    Attributes:
+        url: Base address, path included.
+        user: For basic authentication, with `password`; None: none.
+        password: As above.
+        ca_file: Additional certificate authorities.
+        proxy: URL of an HTTP proxy.
+        timeout_s: Of one request.
+        unknown_for_s: How long "no such schema" is believed.
+    """
+
+    url: str
+    user: str | None = None
+    password: str | None = None
+    ca_file: Path | None = None
+    proxy: str | None = None
+    timeout_s: float = 10.0
+    unknown_for_s: float = 30.0
+
+
+class RegistryRefused(Exception):
+    """The registry answered, and not with a schema: credentials or address are wrong."""
+
+
+class SchemaRegistry:
+    """A cache in front of the registry.
+
+    Args:
+        policy: How it is reached.
+        tell: Gets troubles and their end.
+        count: Called with the status class of every answer (`none`: there was none).
+        jitter: Uniform in 0 to 1.
+    """
+
+    def __init__(
+        self,
+        policy: RegistryPolicy,
+        tell: Callable[[Trouble | Cured], None],
+        count: Callable[[str], None],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._policy = policy
+        self._tell = tell
+        self._count = count
+        self._jitter = jitter
+        self._retry = RetryPolicy(first_s=0.5, longest_s=15.0)
+        self._known: dict[int, str] = {}
+        self._unknown: dict[int, float] = {}
+        self._asking: dict[int, asyncio.Future[str]] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session."""
+        context: ssl.SSLContext | bool = True
+        if self._policy.ca_file is not None:
+            context = ssl.create_default_context()
+            context.load_verify_locations(self._policy.ca_file)
+        authorization = None
+        if self._policy.user is not None:
+            authorization = aiohttp.encode_basic_auth(self._policy.user, self._policy.password or "")
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=4, ssl=context),
+            timeout=aiohttp.ClientTimeout(total=self._policy.timeout_s),
+            headers={} if authorization is None else {"Authorization": authorization},
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(self, schema_id: int) -> str:
+        """The schema's JSON; waits through an outage.
+
+        Raises:
+            SchemaUnknown: The registry has none of that id.
+        """
+        known = self._known.get(schema_id)
+        if known is not None:
+            return known
+        if self._unknown.get(schema_id, float("-inf")) > time.monotonic():
+            raise SchemaUnknown(_unknown_words(schema_id))
+        asking = self._asking.get(schema_id)
+        if asking is None:
+            asking = self._asking[schema_id] = asyncio.ensure_future(self._ask_until_answered(schema_id))
+            asking.add_done_callback(lambda _: self._asking.pop(schema_id, None))
+        return await asyncio.shield(asking)
+
+    async def _ask_until_answered(self, schema_id: int) -> str:
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                schema = await self.ask(f"/schemas/ids/{schema_id}")
+            except SchemaUnknown:
+                self._unknown[schema_id] = time.monotonic() + self._policy.unknown_for_s
+                raise SchemaUnknown(_unknown_words(schema_id)) from None
+            except (aiohttp.ClientError, TimeoutError, OSError, RegistryRefused) as error:
+                refused = isinstance(error, RegistryRefused)
+                detail = str(error) if refused else "the registry does not answer: check schema_registry.url"
+                self._tell(Trouble(REASON, f"{detail}; topics with unknown schemas wait for it", halts=refused))
+                await asyncio.sleep(self._retry.wait_s(attempts, 0.5 + self._jitter() / 2))
+                continue
+            self._tell(Cured(REASON))
+            text = await self._whole(schema)
+            self._known[schema_id] = text
+            return text
+
+    async def _whole(self, answer: dict[str, Any]) -> str:
+        """A schema with its references inlined, as Avro wants them: defined before they are named."""
+        if answer.get("schemaType", "AVRO") != "AVRO":
+            raise SchemaUnknown(f"it is of type {answer['schemaType']}; only Avro is read")
+        schema = orjson.loads(answer["schema"])
+        named: list[Any] = []
+        for reference in answer.get("references") or ():
+            subject, version = quote(reference["subject"], safe=""), int(reference["version"])
+            inner = await self.ask(f"/subjects/{subject}/versions/{version}")
+            named.append(orjson.loads(await self._whole(inner)))
+        return orjson.dumps(_inlined(schema, named) if named else schema).decode()
+
+    async def ask(self, path: str) -> dict[str, Any]:
+        """One request.
+
+        Raises:
+            SchemaUnknown: 404.
+            RegistryRefused: Another status that is no success, or no JSON.
+            aiohttp.ClientError: No answer.
+        """
+        if self._session is None:
+            raise RuntimeError("the registry client was not opened")
+        url = self._policy.url.rstrip("/") + path
+        try:
+            async with self._session.get(url, proxy=self._policy.proxy, allow_redirects=False) as response:
+                self._count(f"{response.status // 100}xx")
+                if response.status == 404:
+                    raise SchemaUnknown
+                if response.status in {401, 403}:
+                    raise RegistryRefused(f"the registry refuses us ({response.status}): check its credentials")
+                if response.status != 200:
+                    raise RegistryRefused(f"the registry answers with status {response.status}")
+                try:
+                    answer = orjson.loads(await response.read())
+                except orjson.JSONDecodeError:
+                    raise RegistryRefused("the registry's answer is no JSON: check the address") from None
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            self._count("none")
+            raise
+        if not isinstance(answer, dict) or "schema" not in answer:
+            raise RegistryRefused("the registry's answer holds no schema: check the address")
+        return answer
+
+
+def _unknown_words(schema_id: int) -> str:
+    return f"the registry has no schema of id {schema_id}: register it, or correct the producer or schema_registry.url"
+
+
+def _inlined(schema: Any, named: list[Any]) -> Any:
+    """`schema` with each referenced definition put where its name is first used."""
+    waiting = {f"{each['namespace']}.{each['name']}" if "namespace" in each else each["name"]: each for each in named}
+
+    def put(node: Any) -> Any:
+        if isinstance(node, str):
+            return waiting.pop(node, node)
+        if isinstance(node, list):
+            return [put(each) for each in node]
+        if isinstance(node, dict):
+            return {
+                key: put(value) if key in {"type", "items", "values", "fields"} else value
+                for key, value in node.items()
+            }
+        return node
+
+    return put(schema)

@@ -1,0 +1,372 @@
+"""The configuration: one YAML file, every key also an environment variable, to one frozen tree.
+
+An edge: it reads files and the environment, once, at start. Whatever is wrong is said with the key's path, all of it at
+once, before anything is connected. Units stand last in a key's name. The reference in the docs is generated from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from connector.kafka_properties import refusals
+from connector.records import Kind
+
+ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
+
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+
+PACKAGED_SCHEMAS: Final = next(
+    (
+        directory
+        for directory in (Path(__file__).parent / "_schemas", Path(__file__).parent.parent / "schemas")
+        if directory.is_dir()
+    ),
+    Path("schemas"),
+)
+"""The three schemas that come with the package (installed, or in a checkout)."""
+
+SCHEMA_FILES: Final = {
+    Kind.AUDIENCE: "AudienceMembership.avsc",
+    Kind.EVENT: "ProfileEvent.avsc",
+    Kind.CAMPAIGN: "CampaignTrigger.avsc",
+}
+
+
+class ConfigurationInvalid(ValueError):
+    """What is wrong, one line a fault; each names its key.
+
+    Args:
+        faults: `key: what is wrong and what to do`.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, protected_namespaces=())
+
+
+class RegistrySettings(_Section):
+    """Absent: each topic's writer schema is read from `schemas_dir`."""
+
+    url: str = Field(description="Address of a Confluent-compatible Schema Registry, path included.")
+    user: str | None = Field(None, description="For basic authentication.")
+    password: SecretStr | None = Field(None, description="For basic authentication.")
+    password_file: Path | None = Field(None, description="The same from a file.")
+    ca_file: Path | None = Field(None, description="Certificate authorities beside the system's.")
+    proxy: str | None = Field(None, description="URL of an HTTP proxy.")
+    timeout_s: float = Field(10.0, gt=0, description="Of one request.")
+
+    def secret(self) -> str | None:
+        """The password, from wherever it is."""
+        if self.password_file is not None:
+            return self.password_file.read_text(encoding="utf-8").strip()
+        return self.password.get_secret_value() if self.password is not None else None
+
+
+class TopicSettings(_Section):
+    """One topic holds one kind."""
+
+    kind: Kind = Field(description="`audience`, `event` or `campaign`; decides the mapping.")
+    schema_file: str | None = Field(
+        None, alias="schema", description="Writer schema in `schemas_dir`; default: the kind's own."
+    )
+    framing: Literal["plain", "confluent"] | None = Field(
+        None,
+        description="`confluent`: magic byte and schema id first. Default: `confluent` with a registry, else `plain`.",
+    )
+    mapping: dict[str, Any] = Field(
+        default_factory=dict, description="Overrides of the kind's mapping document (see the mapping page)."
+    )
+
+
+class TrackLimitSettings(_Section):
+    """Objects of one `/users/track` request; exactly one of the two."""
+
+    combined: int | None = Field(None, ge=1, le=1000, description="Over all arrays: today's contracts (75).")
+    per_array: int | None = Field(None, ge=1, le=1000, description="In each array: legacy contracts (75).")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> TrackLimitSettings:
+        if (self.combined is None) == (self.per_array is None):
+            raise ValueError("give exactly one of combined and per_array")
+        return self
+
+
+class RateSettings(_Section):
+    """A limit: so many requests in a window of so many seconds."""
+
+    requests: int = Field(ge=1, description="Requests of the whole workspace (or company).")
+    per_s: float = Field(gt=0, description="Length of the window; from an hour up it is aligned to the clock.")
+
+
+class RetrySettings(_Section):
+    """Full-jitter exponential backoff, without an end."""
+
+    first_s: float = Field(0.5, gt=0, description="Upper bound of the first wait.")
+    longest_s: float = Field(30.0, gt=0, description="Upper bound of every wait.")
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
+
+
+Rates = Annotated[list[RateSettings], BeforeValidator(_one_or_many), Field(min_length=1)]
+
+
+class BrazeSettings(_Section):
+    """Braze: one workspace a process."""
+
+    endpoint: str = Field(
+        description="REST address of the workspace's cluster: https://rest.iad-01.braze.com and the like."
+    )
+    api_key: SecretStr | None = Field(None, description="REST API key with `users.track` and `campaigns.trigger.send`.")
+    api_key_file: Path | None = Field(None, description="The same from a file, which is read again when it changes.")
+    track_limit: TrackLimitSettings = Field(
+        TrackLimitSettings(combined=75), description="Objects of one request, by contract."
+    )
+    rate: Rates = Field([RateSettings(requests=3000, per_s=3)], description="Limits of `/users/track`; one or a list.")
+    trigger_rate: Rates = Field(
+        [RateSettings(requests=250_000, per_s=3600)], description="Limits of `/campaigns/trigger/send`."
+    )
+    settle_s: float = Field(
+        5.0, ge=0, description="A user's further attribute writes wait so long after one; 0: they do not."
+    )
+    linger_s: float = Field(0.25, ge=0, description="How long an unfilled batch waits at most when the quota binds.")
+    track_requests_max: int = Field(96, ge=1, description="Requests to `/users/track` in hand at once.")
+    trigger_requests_max: int = Field(16, ge=1, description="Requests to `/campaigns/trigger/send` in hand at once.")
+    request_timeout_s: float = Field(30.0, gt=0, description="Of one attempt.")
+    connect_timeout_s: float = Field(5.0, gt=0, description="Of connecting, TLS included.")
+    retry: RetrySettings = Field(RetrySettings(), description="Backoff after what is not the record's fault.")
+    probe_s: float = Field(10.0, gt=0, description="How often a halted endpoint or a parked campaign is asked again.")
+    ambiguous_events: Literal["retry", "dead_letter"] = Field(
+        "retry", description="Events whose request got no answer: `retry` may double them, `dead_letter` may lose them."
+    )
+    campaign_max_age_s: float | None = Field(
+        None, gt=0, description="Triggers older than this are skipped; null: none."
+    )
+    parked_campaign_records_max: int = Field(
+        10_000,
+        ge=0,
+        description="Triggers kept for campaigns that Braze does not send at present; more are dead letters.",
+    )
+    proxy: str | None = Field(None, description="URL of an HTTP proxy.")
+    ca_file: Path | None = Field(None, description="Certificate authorities beside the system's.")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> BrazeSettings:
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in {"https", "http"} or not parts.hostname:
+            raise ValueError("endpoint: give the REST address of your cluster, such as https://rest.iad-01.braze.com")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("endpoint: http would send the key in the clear: use https")
+        if parts.path not in {"", "/"} or parts.query or parts.username:
+            raise ValueError("endpoint: scheme and host only, no path, query or user")
+        if parts.hostname.startswith("sdk."):
+            raise ValueError("endpoint: this is the SDK's host; use the cluster's rest. host")
+        if (self.api_key is None) == (self.api_key_file is None):
+            raise ValueError("api_key: give exactly one of api_key and api_key_file")
+        if self.api_key is not None and not self.api_key.get_secret_value().strip():
+            raise ValueError("api_key: is empty; is the variable that it comes from set?")
+        return self
+
+
+class MappingSettings(_Section):
+    """Choices that every topic's mapping shares."""
+
+    prefer: Literal["external_id", "braze_id"] = Field("external_id", description="Which one, when a record has both.")
+    placeholder_ids: list[str] | None = Field(
+        None, description="Ids that stand for nobody, refused in any case; null: the built-in list."
+    )
+    write_control_splits: bool = Field(default=False, description="Write members of control splits, too.")
+    braze_id_recipients: Literal["send", "dead_letter"] = Field(
+        "send", description="Campaign recipients known by braze_id only: Braze's newest page accepts them."
+    )
+    unknown_users: Literal["create", "ignore"] = Field(
+        "create", description="Users whom Braze does not know: `ignore` sends `_update_existing_only`."
+    )
+    decimal_as: Literal["number", "string"] = Field("number", description="How Avro decimals are written.")
+
+
+class BufferSettings(_Section):
+    """How much may be taken from Kafka and not settled; past it partitions are paused."""
+
+    records: int = Field(100_000, ge=100, description="Records, over all partitions.")
+    bytes: int = Field(67_108_864, ge=1_000_000, description="Bytes of their values.")
+
+
+class HttpSettings(_Section):
+    """Where probes, metrics and the status page are served."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104  # a pod's probes come from outside
+    port: int = Field(8080, ge=0, le=65535, description="Port; 0: any free one, said in the log.")
+
+
+class LogSettings(_Section):
+    """The log goes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
+    format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
+
+
+class Settings(_Section):
+    """Everything."""
+
+    kafka: dict[str, Any] = Field(description="Any librdkafka property; passed on verbatim.")
+    schema_registry: RegistrySettings | None = Field(None, description="Where writer schemas come from.")
+    schemas_dir: Path = Field(
+        PACKAGED_SCHEMAS, description="Schema files; relative to the configuration file. Default: the packaged ones."
+    )
+    topics: dict[str, TopicSettings] = Field(min_length=1, description="What to read, by topic.")
+    dead_letter_topic: str = Field(
+        "aiq.dead-letters", min_length=1, description="Where records go that cannot be delivered."
+    )
+    braze: BrazeSettings = Field(description="Where everything goes.")
+    mapping: MappingSettings = Field(MappingSettings(), description="Choices that all mappings share.")
+    buffer: BufferSettings = Field(BufferSettings(), description="What may be in flight.")
+    commit_interval_s: float = Field(
+        0.5, gt=0, le=10, description="A commit starts at the latest so long after a settlement."
+    )
+    drain_deadline_s: float = Field(20.0, ge=0, description="How long a shutdown waits for what is in flight.")
+    revoke_deadline_s: float = Field(
+        10.0, ge=0, description="How long a leaving partition waits for what is on the wire."
+    )
+    http: HttpSettings = Field(HttpSettings(), description="Probes, metrics, status page.")
+    log: LogSettings = Field(LogSettings(), description="The log.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.dead_letter_topic in self.topics:
+            raise ValueError("dead_letter_topic: is also a topic to read: its letters would go round for ever")
+        for name, topic in self.topics.items():
+            if topic.framing == "plain" and self.schema_registry is not None:
+                raise ValueError(
+                    f"topics.{name}.framing: plain values carry no schema id; with a registry all are framed"
+                )
+        poll_ms = float(self.kafka.get("max.poll.interval.ms", 300_000))
+        if (self.revoke_deadline_s + 5) * 1000 >= poll_ms:
+            raise ValueError("revoke_deadline_s: must stay 5 s below kafka.max.poll.interval.ms")
+        return self
+
+    def fingerprint(self) -> str:
+        """A short hash that differs between pods whose configuration differs; secrets do not enter it."""
+        plain = self.model_dump(mode="json", exclude={"braze": {"api_key"}, "schema_registry": {"password"}})
+        plain["kafka"] = {key: value for key, value in plain["kafka"].items() if "password" not in key}
+        return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the configuration.
+
+    Args:
+        path: The YAML file; None: the environment alone.
+        environment: Default: the process's.
+
+    Raises:
+        ConfigurationInvalid: With every fault that was found.
+    """
+    environment = os.environ if environment is None else environment
+    tree: Any = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationInvalid([f"--config: {path} cannot be read: {error.strerror}"]) from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}" if mark is not None else ""
+            raise ConfigurationInvalid([f"--config: {path} is no YAML{where}"]) from None
+        if not isinstance(tree, dict):
+            raise ConfigurationInvalid([f"--config: {path} holds no mapping of keys"])
+    faults: list[str] = []
+    tree = _expanded(tree, environment, "", faults)
+    _overlay(tree, environment, faults)
+    if faults:
+        raise ConfigurationInvalid(faults)
+    if path is not None and "schemas_dir" in tree:
+        tree["schemas_dir"] = path.parent / str(tree["schemas_dir"])
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigurationInvalid([_fault(each) for each in error.errors()]) from None
+    broken = [f"kafka.{key}: {reason}" for key, reason in refusals(settings.kafka)]
+    if broken:
+        raise ConfigurationInvalid(broken)
+    return settings
+
+
+def _expanded(node: Any, environment: Mapping[str, str], where: str, faults: list[str]) -> Any:
+    """`${VAR}` in values; an unset one is a fault, not an empty string."""
+    if isinstance(node, dict):
+        return {
+            str(key): _expanded(value, environment, f"{where}.{key}" if where else str(key), faults)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_expanded(value, environment, f"{where}.{index}", faults) for index, value in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environment:
+            faults.append(f"{where}: the environment variable {name} is not set")
+        return environment.get(name, "")
+
+    return _VARIABLE.sub(value_of, node)
+
+
+def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[str]) -> None:
+    """Environment variables over the file: `AIQ_BRAZE__BRAZE__SETTLE_S=0` is `braze.settle_s: 0`."""
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        if path[0] == "kafka" and len(path) == 2:
+            path[1] = path[1].replace("_", ".")  # librdkafka's own names have dots only
+        node = tree
+        for part in path[:-1]:
+            below = node.setdefault(part, {})
+            if not isinstance(below, dict):
+                faults.append(f"{name}: {part} is no section")
+                break
+            node = below
+        else:
+            node[path[-1]] = _value(text, is_kafka=path[0] == "kafka")
+
+
+def _value(text: str, *, is_kafka: bool) -> Any:
+    """A variable's text as YAML would read it where it is a list or a section; else the text, which pydantic reads."""
+    if is_kafka or text[:1] not in {"{", "["}:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _fault(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif error["type"] == "missing":
+        message = "is required"
+    if error["type"] == "value_error":
+        key, separator, rest = message.partition(": ")
+        if separator:  # a validator of a whole section names the key itself
+            return f"{where}.{key}: {rest}" if where else f"{key}: {rest}"
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,510 @@
+"""The thread that owns the Kafka consumer: records out in chunks, commands in through a mailbox.
+
+An edge. Cancelling a Kafka call loses records without a trace, calls on one consumer wait for each other, and offsets
+may be sparse, so no later check can see a hole: losslessness is won here. Therefore one thread makes every call, no
+call is ever cancelled, and handing over never blocks. Backpressure is arithmetic: what was handed out and not released
+is outstanding; past the bound single partitions are paused, and resumed while half of it is still there to work on.
+
+Every partition's stay has an epoch. A command for a stay that is over is dropped; a commit never lowers an offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from connector.kafka_properties import consumer_properties, first_position
+from connector.offset_map import FIRST_METADATA
+from connector.ports import (
+    Assigned,
+    Chunk,
+    Commit,
+    CommitRefused,
+    Cured,
+    Lost,
+    PartitionCounts,
+    Revoked,
+    SourceEnded,
+    SourceEvent,
+    StayStart,
+    Trouble,
+    Watermarks,
+)
+from connector.records import Assignment, KafkaRecord
+from connector.records import TopicPartition as Partition
+
+_POLL_RECORDS: Final = 500
+_POLL_S: Final = 0.01
+"""`consume` waits this out when records trickle in (measured: 0.1 s cost 53 ms at the median, 0.01 s costs 8)."""
+
+_ERRAND_S: Final = 5.0
+_METADATA_S: Final = 30.0
+_CALL_S: Final = 10.0
+_REVOKE_SLACK_S: Final = 2.0
+_REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be handed out and not settled.
+
+    Attributes:
+        records: Over all partitions. One partition can go on to its equal share when others have used this up.
+        bytes: The same in bytes of values.
+    """
+
+    records: int = 100_000
+    bytes: int = 67_108_864
+
+
+class _Flow:
+    """What one stay has outstanding. `handed` is written by the thread, `released` by the event loop."""
+
+    __slots__ = ("committed", "handed", "handed_bytes", "paused", "released", "released_bytes", "stay")
+
+    def __init__(self, stay: Assignment, committed: int) -> None:
+        self.stay = stay
+        self.committed = committed
+        self.handed = self.released = 0
+        self.handed_bytes = self.released_bytes = 0
+        self.paused = False
+
+    @property
+    def outstanding(self) -> int:
+        return self.handed - self.released
+
+    @property
+    def outstanding_bytes(self) -> int:
+        return self.handed_bytes - self.released_bytes
+
+
+@dataclass(slots=True)
+class _CommitCommand:
+    commits: Sequence[Commit]
+    answer: Callable[[Sequence[Commit] | CommitRefused], None]
+
+
+class _Rebuild(Exception):
+    """The client object is unusable; a new one is made."""
+
+
+class _Refused(Exception):
+    """Kafka will not have this process, now or later: only the operator can help."""
+
+
+class KafkaSource:
+    """The consumer of one process.
+
+    Args:
+        kafka: The operator's librdkafka properties.
+        topics: What to subscribe to.
+        bounds: How much may be outstanding.
+        revoke_deadline_s: How long a revoke may wait for what is on the wire; below `max.poll.interval.ms`.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        topics: Sequence[str],
+        bounds: Bounds,
+        revoke_deadline_s: float,
+    ) -> None:
+        self._kafka = dict(kafka)
+        self._topics = list(topics)
+        self._bounds = bounds
+        self._revoke_deadline_s = revoke_deadline_s
+        self._mailbox: queue.SimpleQueue[_CommitCommand] = queue.SimpleQueue()
+        self._flows: dict[Partition, _Flow] = {}
+        self._epochs = 0
+        self._held = False
+        self._closing = threading.Event()
+        self._ended: asyncio.Future[None] | None = None
+        self._troubles: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._errand_at = 0.0
+        self._metadata_at = 0.0
+        self.ticked_at = 0.0
+        """Wall clock of the thread's last turn; read by the health page."""
+        self.has_joined = False
+        """The group has given its word on our partitions (none is also a word)."""
+
+    # ---- called on the event loop -----------------------------------------------------------------------------------
+
+    def start(self, listener: Callable[[SourceEvent], None]) -> None:
+        """Begin to consume; `listener` is called on this loop's thread."""
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._ended = self._loop.create_future()
+        threading.Thread(target=self._live, name="kafka", daemon=True).start()
+
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[Commit]:
+        """Commit and wait for the coordinator's word."""
+        waiting: asyncio.Future[Sequence[Commit]] = self._loop.create_future()
+
+        def answer(word: Sequence[Commit] | CommitRefused) -> None:
+            self._call(_resolve, waiting, word)
+
+        self._mailbox.put(_CommitCommand(commits, answer))
+        return await waiting
+
+    def release(self, stay: Assignment, records: int, size_bytes: int) -> None:
+        """So much is settled."""
+        flow = self._flows.get(stay.name)
+        if flow is not None and flow.stay == stay:
+            flow.released += records
+            flow.released_bytes += size_bytes
+
+    def hold(self, *, held: bool) -> None:
+        """Stop or go on fetching."""
+        self._held = held
+
+    async def close(self) -> None:
+        """Leave the group."""
+        self._closing.set()
+        if self._ended is not None:
+            await self._ended
+
+    @property
+    def paused(self) -> int:
+        """Partitions that are paused for backpressure."""
+        return sum(1 for flow in list(self._flows.values()) if flow.paused)
+
+    # ---- the thread -------------------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        """Run consumers, one after the other, until asked to stop."""
+        rebuilds = 0
+        ended = SourceEnded(0, "")
+        while True:
+            try:
+                self._consume_until_closing()
+                break
+            except _Refused as refused:
+                ended = SourceEnded(3, str(refused))
+                break
+            except (_Rebuild, KafkaException) as cause:
+                words = _words(cause.args[0]) if isinstance(cause, KafkaException) else str(cause)
+                self._trouble("kafka_client", f"{words}; a new consumer is made until one works: check the brokers")
+                self._closing.wait(_REBUILD_S[min(rebuilds, len(_REBUILD_S) - 1)])
+                rebuilds += 1
+                if self._closing.is_set():
+                    break
+            except BaseException as error:  # the thread's last word; it ends the process
+                ended = SourceEnded(1, f"{type(error).__name__} in the Kafka thread")
+                self._tell(ended)
+                self._call(self._finish)
+                raise
+        self._tell(ended)
+        self._call(self._finish)
+
+    def _finish(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _consume_until_closing(self) -> None:
+        self._flows = {}
+        consumer = Consumer({**consumer_properties(self._kafka), "error_cb": self._on_error})
+        try:
+            consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )  # fmt: skip
+            while not self._closing.is_set():
+                messages = consumer.consume(_POLL_RECORDS, _POLL_S)
+                self.ticked_at = time.time()
+                if messages:
+                    self._hand_over(messages)
+                self._serve(consumer)
+                self._regulate(consumer)
+                self._run_errands(consumer)
+        except (_Rebuild, KafkaException):
+            self._on_lost(consumer, [])
+            raise
+        finally:
+            consumer.close()
+
+    def _hand_over(self, messages: list[Message]) -> None:
+        """Sort what was polled by stay, in order, and post it. Never blocks: the loop takes what the bounds allow."""
+        runs: dict[Partition, list[KafkaRecord]] = {}
+        for message in cast("list[Any]", messages):  # the library types a bare Message as if any part could be absent
+            error = message.error()
+            if error is None:
+                runs.setdefault(Partition(message.topic(), message.partition()), []).append(message)
+            else:
+                self._judge(error, message)
+        for name, records in runs.items():
+            flow = self._flows.get(name)
+            if flow is None:
+                continue  # revoked in the same call: its next owner reads it
+            flow.handed += len(records)
+            flow.handed_bytes += sum([len(record.value() or b"") for record in records])
+            self._tell(Chunk(flow.stay, records))
+        if runs:
+            self._cure("kafka")
+
+    def _judge(self, error: KafkaError, message: Message) -> None:
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  # the library's own spelling
+            return
+        if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}:  # noqa: SLF001
+            self._metadata_at = 0.0  # the metadata errand says which topic, once
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            self._trouble(
+                f"offset_out_of_range:{message.topic()}[{message.partition()}]",
+                f"{message.topic()}[{message.partition()}]: the committed offset does not exist any more (retention"
+                " passed it, or the topic was made anew); nothing was skipped. Stop the group and set the offset with"
+                " kafka-consumer-groups --reset-offsets, or set kafka.auto.offset.reset",
+            )
+        elif code == KafkaError._FATAL or error.fatal():  # noqa: SLF001
+            if "FENCED" in error.str().upper() and "INSTANCE" in error.str().upper():
+                raise _Refused("another live process has this kafka.group.instance.id: give each its own")
+            raise _Rebuild(_words(error))
+        else:
+            self._on_error(error)
+
+    # ---- assignment, in callbacks of consume() ----------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        starts = self._first_positions(consumer, partitions) if partitions else []
+        placed: list[TopicPartition] = []
+        told: list[StayStart] = []
+        for topic, partition, offset, metadata in starts:
+            self._epochs += 1
+            stay = Assignment(topic, partition, self._epochs)
+            self._flows[stay.name] = _Flow(stay, offset)
+            placed.append(TopicPartition(topic, partition, offset))
+            told.append(StayStart(stay, offset, metadata))
+        consumer.incremental_assign(placed)
+        self._regulate(consumer)  # before a record is fetched: full or held means paused from the start
+        self._metadata_at = 0.0
+        self.has_joined = True
+        self._tell(Assigned(told))
+        self._cure("kafka")
+        self._cure("kafka_client")
+
+    def _first_positions(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[tuple[str, int, int, str]]:
+        """Where each partition begins. What the group never committed is resolved and committed before it is read."""
+        known = consumer.committed(partitions, timeout=_CALL_S)
+        fresh: list[TopicPartition] = []
+        starts: list[tuple[str, int, int, str]] = []
+        for partition in known:
+            if partition.error is not None:
+                raise _Rebuild(_words(partition.error))
+            if partition.offset >= 0:
+                starts.append((partition.topic, partition.partition, partition.offset, partition.metadata or ""))
+                continue
+            low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_S)
+            offset = high if self._starts_latest(consumer, partition.topic) else low
+            fresh.append(TopicPartition(partition.topic, partition.partition, offset, FIRST_METADATA))
+            starts.append((partition.topic, partition.partition, offset, ""))
+        if fresh:
+            consumer.commit(offsets=fresh, asynchronous=False)
+        return starts
+
+    def _starts_latest(self, consumer: Consumer, topic: str) -> bool:
+        """Only by the operator's choice, and only where the topic is wholly new to the group."""
+        choice = first_position(self._kafka)
+        if choice == "earliest":
+            return False
+        if choice == "error":
+            raise _Refused(
+                f"the group has no offset for {topic} and kafka.auto.offset.reset is error: commit one with"
+                " kafka-consumer-groups --reset-offsets, or choose earliest or latest"
+            )
+        count = len(consumer.list_topics(topic, timeout=_CALL_S).topics[topic].partitions)
+        others = consumer.committed([TopicPartition(topic, index) for index in range(count)], timeout=_CALL_S)
+        return all(other.offset < 0 for other in others)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Serve the mailbox in here until the loop has drained these partitions, or until the deadline."""
+        stays = self._stays(partitions)
+        if not stays:
+            return
+        drained: queue.SimpleQueue[Sequence[Commit]] = queue.SimpleQueue()
+        self._tell(Revoked(stays, self._revoke_deadline_s, drained.put))
+        deadline = time.monotonic() + self._revoke_deadline_s + _REVOKE_SLACK_S
+        commits: Sequence[Commit] = ()
+        while time.monotonic() < deadline:
+            try:
+                commits = drained.get(timeout=_POLL_S)
+                break
+            except queue.Empty:
+                self.ticked_at = time.time()
+                self._serve(consumer)
+        word = self._commit(consumer, commits)
+        if isinstance(word, CommitRefused):
+            self._tell(
+                Trouble("last_commit", "a leaving partition's last commit was refused; some repeat", halts=False)
+            )
+        for stay in stays:
+            del self._flows[stay.name]
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:  # noqa: ARG002  # its signature
+        stays = self._stays(partitions) if partitions else [flow.stay for flow in self._flows.values()]
+        if stays:
+            self._tell(Lost(stays))
+        for stay in stays:
+            del self._flows[stay.name]
+
+    def _stays(self, partitions: Sequence[TopicPartition]) -> list[Assignment]:
+        names = [Partition(partition.topic, partition.partition) for partition in partitions]
+        return [self._flows[name].stay for name in names if name in self._flows]
+
+    # ---- commands ---------------------------------------------------------------------------------------------------
+
+    def _serve(self, consumer: Consumer) -> None:
+        while True:
+            try:
+                command = self._mailbox.get_nowait()
+            except queue.Empty:
+                return
+            command.answer(self._commit(consumer, command.commits))
+
+    def _commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
+        """Commit what is still ours to commit; one call, synchronous."""
+        current: dict[Partition, Commit] = {}
+        for commit in commits:
+            flow = self._flows.get(commit.stay.name)
+            if flow is not None and flow.stay == commit.stay and commit.next_offset >= flow.committed:
+                current[commit.stay.name] = commit
+        if not current:
+            return []
+        offsets = [
+            TopicPartition(commit.stay.topic, commit.stay.partition, commit.next_offset, commit.metadata)
+            for commit in current.values()
+        ]
+        try:
+            answers = consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            return CommitRefused(_words(error.args[0]))
+        acknowledged: list[Commit] = []
+        for answer in answers:
+            if answer.error is None:
+                name = Partition(answer.topic, answer.partition)
+                self._flows[name].committed = current[name].next_offset
+                acknowledged.append(current[name])
+        if acknowledged:
+            self._cure("kafka")
+            self._cure("last_commit")
+        return acknowledged or CommitRefused("no partition was acknowledged")
+
+    # ---- backpressure -----------------------------------------------------------------------------------------------
+
+    def _regulate(self, consumer: Consumer) -> None:
+        """Pause single partitions past the bound; resume while half of it is still there to work on."""
+        flows = list(self._flows.values())
+        if not flows:
+            return
+        used = max(
+            sum(flow.outstanding for flow in flows) / self._bounds.records,
+            sum(flow.outstanding_bytes for flow in flows) / self._bounds.bytes,
+        )
+        pause: list[_Flow] = []
+        resume: list[_Flow] = []
+        for flow in flows:
+            share = max(
+                flow.outstanding / self._bounds.records, flow.outstanding_bytes / self._bounds.bytes
+            ) * len(flows)  # fmt: skip
+            if not flow.paused and (self._held or (used >= 1 and share >= 1)):
+                pause.append(flow)
+            elif flow.paused and not self._held and (used <= 0.5 or share <= 0.5):
+                resume.append(flow)
+        for flow in pause:
+            flow.paused = True
+        for flow in resume:
+            flow.paused = False
+        if pause:
+            consumer.pause([TopicPartition(flow.stay.topic, flow.stay.partition) for flow in pause])
+        if resume:
+            consumer.resume([TopicPartition(flow.stay.topic, flow.stay.partition) for flow in resume])
+
+    # ---- errands ----------------------------------------------------------------------------------------------------
+
+    def _run_errands(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if now >= self._metadata_at:
+            self._metadata_at = now + _METADATA_S
+            self._read_metadata(consumer)
+        if now >= self._errand_at:
+            self._errand_at = now + _ERRAND_S
+            self._read_watermarks(consumer)
+
+    def _read_metadata(self, consumer: Consumer) -> None:
+        """How many partitions each topic has; a topic that is not there is said once and waited for."""
+        counts: dict[str, int] = {}
+        for topic in self._topics:
+            try:
+                found = consumer.list_topics(topic, timeout=_CALL_S).topics[topic]
+            except KafkaException:
+                return  # told by the error callback; asked again with the next errand
+            if found.error is None and found.partitions:
+                counts[topic] = len(found.partitions)
+                self._cure(f"topic_missing:{topic}")
+            else:
+                self._trouble(
+                    f"topic_missing:{topic}",
+                    f"topic {topic} does not exist (or may not be described): make it; it is waited for",
+                    halts=False,
+                )
+        if counts != self._counts:
+            self._counts = counts
+            self._tell(PartitionCounts(counts))
+
+    def _read_watermarks(self, consumer: Consumer) -> None:
+        found: dict[Assignment, tuple[int, int]] = {}
+        for flow in list(self._flows.values()):
+            where = TopicPartition(flow.stay.topic, flow.stay.partition)
+            try:
+                # While paused nothing is fetched, so what is cached grows old: ask the broker.
+                low, high = consumer.get_watermark_offsets(where, timeout=_CALL_S, cached=not flow.paused)
+            except KafkaException:
+                continue  # the next errand asks again
+            if high >= 0:
+                found[flow.stay] = (max(low, 0), high)
+        if found:
+            self._tell(Watermarks(found))
+
+    # ---- telling ----------------------------------------------------------------------------------------------------
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE}:  # noqa: SLF001
+            self._trouble("kafka", f"{_words(error)}: check kafka.bootstrap.servers, credentials and the brokers")
+
+    def _trouble(self, reason: str, detail: str, *, halts: bool = True) -> None:
+        if reason not in self._troubles:
+            self._troubles.add(reason)
+            self._tell(Trouble(reason, detail, halts))
+
+    def _cure(self, reason: str) -> None:
+        if reason in self._troubles:
+            self._troubles.discard(reason)
+            self._tell(Cured(reason))
+
+    def _tell(self, event: SourceEvent) -> None:
+        self._call(self._listener, event)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            return  # the loop has ended before us: there is nobody left to tell
+
+
+def _resolve(waiting: asyncio.Future[Sequence[Commit]], word: Sequence[Commit] | CommitRefused) -> None:
+    if waiting.done():
+        return
+    if isinstance(word, CommitRefused):
+        waiting.set_exception(word)
+    else:
+        waiting.set_result(word)
+
+
+def _words(error: KafkaError) -> str:
+    """Kafka's name for a fault; its text may hold host names, never records."""
+    return f"Kafka says {error.name()}"

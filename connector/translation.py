@@ -1,0 +1,132 @@
+"""One topic's records to objects for Braze: framing, decoding and mapping, chunk by chunk.
+
+Pure. The pipeline keeps one `Translator` a topic. This is the hot path: plain loops over lists, one compiled decoder
+and one compiled mapper per writer schema, nothing per record but what flows on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector.decode import FRAME_BYTES, Decoder, compile_decoder, schema_id_of
+from connector.mapping import MappingDocument, MappingRules, compile_mapping
+from connector.records import Assignment, KafkaRecord, Kind, Outbound, Rejected, Skipped, SkipReason
+from connector.schema import WriterSchema
+
+OUR_NAMESPACE = "aiq.export.v1."
+"""Records of this namespace are resolved against our reader schema; any other is read as it was written."""
+
+_UNFRAMED = 0
+"""Stands for the schema id where values carry none."""
+
+
+@dataclass(slots=True)
+class Translated:
+    """What a chunk became, in order.
+
+    Attributes:
+        outbound: For the batchers.
+        rejected: For the dead letters, each with its reason and the schema id it was read by (None: unknown).
+        skipped: Settled by a rule.
+        rest: Not translated yet, because `missing` is not known.
+        missing: The schema id that the first of `rest` needs.
+    """
+
+    outbound: list[Outbound] = field(default_factory=list)
+    rejected: list[tuple[KafkaRecord, Rejected, int | None]] = field(default_factory=list)
+    skipped: list[tuple[KafkaRecord, SkipReason]] = field(default_factory=list)
+    rest: Sequence[KafkaRecord] = ()
+    missing: int | None = None
+
+
+class Translator:
+    """One topic's way from bytes to objects.
+
+    Args:
+        topic: Its name.
+        kind: What it holds.
+        document: Its mapping.
+        rules: The operator's choices that every mapping shares.
+        readers: Our own reader schemas by full name.
+        framed: Every value carries Confluent's header; else all are plain Avro of one schema, taught without an id.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        kind: Kind,
+        document: MappingDocument,
+        rules: MappingRules,
+        readers: Mapping[str, WriterSchema],
+        *,
+        framed: bool,
+    ) -> None:
+        self.topic = topic
+        self.kind = kind
+        self.framed = framed
+        self._document = document
+        self._rules = rules
+        self._readers = readers
+        self._compiled: dict[int, tuple[Decoder, Callable[[dict[str, Any], int, int], Outbound]]] = {}
+        self.fixed: bool = False
+        """The schema is given by configuration; a frame is only checked and stripped."""
+
+    @property
+    def schemas(self) -> int:
+        """Writer schemas that are compiled."""
+        return len(self._compiled)
+
+    def learn(self, schema: WriterSchema, schema_id: int = _UNFRAMED) -> None:
+        """Compile what is needed for records written with this schema.
+
+        Args:
+            schema: The writer's.
+            schema_id: Its id in the registry; 0 where the schema is given by configuration.
+
+        Raises:
+            SchemaUnmappable: Its records cannot become ours. The topic halts; no record is to blame.
+            MappingInvalid: The mapping names what the schema does not have.
+        """
+        reader = self._readers.get(schema.name) if schema.name.startswith(OUR_NAMESPACE) else None
+        decoder = compile_decoder(schema, reader)
+        mapper = compile_mapping(self._document, reader if reader is not None else schema, self._rules)
+        self._compiled[schema_id] = (decoder, mapper)
+        self.fixed = self.fixed or schema_id == _UNFRAMED
+
+    def translate(self, stay: Assignment, records: Sequence[KafkaRecord], at_ms: int) -> Translated:
+        """Translate records of one stay, until one needs a schema that is not known."""
+        done = Translated()
+        outbound = done.outbound
+        start = FRAME_BYTES if self.framed else 0
+        compiled = self._compiled.get(_UNFRAMED)
+        schema_id: int | None = _UNFRAMED if compiled is not None else None
+        for index, record in enumerate(records):
+            value = record.value()
+            if value is None:
+                done.skipped.append((record, "tombstone"))
+                continue
+            try:
+                if self.framed:
+                    framed_id = schema_id_of(value, record.headers())
+                    if not self.fixed and framed_id != schema_id:
+                        schema_id = framed_id
+                        compiled = self._compiled.get(framed_id)
+                if compiled is None:
+                    done.rest, done.missing = records[index:], schema_id
+                    return done
+                decode, mapper = compiled
+                out = mapper(decode(value, start), len(value), at_ms)
+            except Rejected as rejected:
+                known = schema_id if self.framed and rejected.reason not in {"bad_framing", "header_framing"} else None
+                done.rejected.append((record, rejected, known))
+                continue
+            except Skipped as skipped:
+                done.skipped.append((record, skipped.reason))
+                continue
+            out.record = record
+            out.stay = stay
+            out.offset = record.offset()
+            outbound.append(out)
+        return done
