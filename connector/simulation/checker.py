@@ -1,0 +1,160 @@
+"""Judges a play by the promises, from what was written, applied, set aside and committed; never by our own counters.
+
+Pure. Every verdict starts with the promise that it breaks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import Any
+
+from connector.double.application import Applied
+from connector.offset_map import decode
+from connector.records import Kind, TopicPartition
+from connector.simulation.world import EPOCH, History, Written
+
+_ARRAYS = {"attributes": 0, "events": 1, "recipients": 2}
+
+
+def judge(history: History) -> list[str]:
+    """Every broken promise, one sentence each; empty when all hold."""
+    scenario = history.scenario
+    found = list(dict.fromkeys(history.violations))
+    if not history.is_settled:
+        found.append("P1: not everything was settled although everything was cured")
+    arrivals = _arrivals(history)
+    dead = {(where, offset): at for where, offset, _, at in reversed(history.letters)}
+    found += _lost(history, arrivals, dead)
+    found += _early_commits(history, arrivals, dead)
+    found += _misordered(history, arrivals)
+    found += _misjudged(history, arrivals, dead)
+    if not scenario.may_double:
+        twice = [number for number, places in arrivals.items() if len(places) > 1]
+        if twice:
+            found.append(f"P4: {len(twice)} records reached Braze twice although nothing was ambiguous")
+    # A share that moves in the middle of a window may cost the one request that its last owner had just sent.
+    moves = sum(1 for _, what in scenario.happenings if what not in {"cut", "mend"}) + scenario.replicas - 1
+    if history.rate_refusals > 2 * moves:
+        found.append(f"P5: {history.rate_refusals} requests were refused for their rate")
+    bound = max(scenario.buffer, 0) + 50 * scenario.partitions * 3
+    if history.outstanding_max > bound:
+        found.append(f"P7: {history.outstanding_max} records were taken and not settled, {bound} allowed")
+    return found
+
+
+Place = tuple[int, int, int]
+
+
+def _numbers(applied: Applied) -> list[int]:
+    sent: dict[str, Any] = applied.object
+    if applied.array == "attributes":
+        return [int(key[1:]) for key in sent if key[0] == "n" and key[1:].isdigit()]
+    properties = sent["properties"] if applied.array == "events" else sent["trigger_properties"]
+    return [properties["n"]]
+
+
+def _arrivals(history: History) -> dict[int, list[tuple[Place, float]]]:
+    """Where and when each record reached Braze, by its number, in order of arrival."""
+    found: dict[int, list[tuple[Place, float]]] = defaultdict(list)
+    for applied in history.applied:
+        place = (applied.request, _ARRAYS[applied.array], applied.index)
+        for number in _numbers(applied):
+            found[number].append((place, applied.arrived_at))
+    for places in found.values():
+        places.sort()
+    return found
+
+
+def _lost(history: History, arrivals: dict[int, Any], dead: dict[tuple[TopicPartition, int], float]) -> list[str]:
+    lost = [
+        written
+        for written in history.written
+        if not written.expected_skip and written.number not in arrivals and (written.where, written.offset) not in dead
+    ]
+    return [f"P1: {len(lost)} records are neither applied nor dead letters"] if lost else []
+
+
+def _early_commits(
+    history: History, arrivals: dict[int, list[tuple[Place, float]]], dead: dict[tuple[TopicPartition, int], float]
+) -> list[str]:
+    """A commit (or its map) that tells of a record which had not reached its end by then."""
+    done_at: dict[TopicPartition, list[tuple[int, float]]] = defaultdict(list)
+    for written in history.written:
+        if written.expected_skip:
+            continue
+        times = [at for _, at in arrivals.get(written.number, ())]
+        if (written.where, written.offset) in dead:
+            times.append(dead[written.where, written.offset])
+        done_at[written.where].append((written.offset, min(times, default=float("inf"))))
+    early = backwards = 0
+    for where, commits in history.commits.items():
+        last = -1
+        for at, next_offset, metadata in commits:
+            backwards += next_offset < last
+            last = max(last, next_offset)
+            settled = decode(metadata, next_offset).settled if metadata else ()
+            for offset, done in done_at[where]:
+                told = offset < next_offset or any(start <= offset < end for start, end in settled)
+                early += told and done > at
+    found = []
+    if early:
+        found.append(f"P1: {early} times a commit told of a record that had not reached its end")
+    if backwards:
+        found.append(f"P1: {backwards} commits went backwards")
+    return found
+
+
+def _misordered(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
+    """A user's records in one partition: first arrivals in order, last ones too, and the right end state."""
+    lanes: dict[tuple[str, TopicPartition], list[Written]] = defaultdict(list)
+    for written in history.written:
+        if written.number in arrivals:
+            lanes[written.user, written.where].append(written)
+    scenario = history.scenario
+    found = 0
+    for lane in lanes.values():
+        lane.sort(key=lambda written: written.offset)
+        # A parked campaign's triggers step aside, so that the user's other campaigns go on: order holds within each.
+        if lane[0].kind is Kind.CAMPAIGN and any(fault["do"] == "campaign" for fault in scenario.braze_faults):
+            continue
+        # An event given up for its ambiguity, whose dead letter a crash then lost, is sent again behind its followers.
+        given_up = scenario.ambiguous_events == "dead_letter" and scenario.may_double
+        for pick in (-1,) if given_up else (0, -1):
+            places = [arrivals[written.number][pick][0] for written in lane]
+            found += sum(1 for earlier, later in pairwise(places) if later < earlier)
+    verdicts = [f"P2: {found} times a user's later record overtook an earlier one"] if found else []
+    return verdicts + _wrong_end_states(history, arrivals)
+
+
+def _wrong_end_states(history: History, arrivals: dict[int, Any]) -> list[str]:
+    """Every membership must end as its newest delivered record says."""
+    newest: dict[tuple[str, str], bool] = {}
+    for written in sorted(history.written, key=lambda each: each.offset):
+        if written.membership is not None and written.number in arrivals:
+            newest[written.user, written.membership[0]] = written.membership[1]
+    wrong = 0
+    for (user, attribute), value in newest.items():
+        profile = history.profiles.get(f"external_id:{user}", {})
+        wrong += profile.get("custom_attributes", {}).get(attribute) is not value
+    return [f"P2: {wrong} memberships ended wrong"] if wrong else []
+
+
+def _misjudged(history: History, arrivals: dict[int, Any], dead: dict[tuple[TopicPartition, int], float]) -> list[str]:
+    reasons = {(where, offset): reason for where, offset, reason, _ in history.letters}
+    innocent = [
+        written
+        for written in history.written
+        if written.good
+        and (written.where, written.offset) in dead
+        and reasons[written.where, written.offset] != "ambiguous"
+    ]
+    guilty = [written for written in history.written if not written.good and written.number in arrivals]
+    found = []
+    if innocent:
+        found.append(f"P3: {len(innocent)} good records became dead letters")
+    if guilty:
+        found.append(f"P3: {len(guilty)} bad records were applied")
+    if any(at < EPOCH for at in dead.values()):
+        found.append("the simulation's clock ran backwards")
+    return found

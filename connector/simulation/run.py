@@ -1,0 +1,24 @@
+"""Plays one seed and judges it."""
+
+from __future__ import annotations
+
+from connector.simulation.checker import judge
+from connector.simulation.scenario import Scenario, draw
+from connector.simulation.virtual_time import VirtualLoop, run_virtually
+from connector.simulation.world import History, World
+
+
+def play(scenario: Scenario) -> History:
+    """One scenario from beginning to end, in virtual time."""
+    loop = VirtualLoop()
+
+    async def whole() -> History:
+        return await World(scenario, loop).play()
+
+    history: History = run_virtually(loop, whole())
+    return history
+
+
+def play_and_judge(seed: int) -> list[str]:
+    """The broken promises of a seed."""
+    return judge(play(draw(seed)))

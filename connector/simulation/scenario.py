@@ -1,0 +1,132 @@
+"""What a seed stands for: a workload, the faults of Braze, of Kafka and of the processes, and when each strikes.
+
+Pure. The same seed is the same scenario, always; a scenario that once found a fault is replayed by its number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal
+
+Happening = Literal["join", "leave", "kill", "lose", "rebalance", "cut", "mend", "stall_braze", "cure_braze"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One play.
+
+    Attributes:
+        seed: Its number.
+        records: How many are written.
+        users: How many they are about; few means much coalescing and waiting.
+        span_s: Over which they are written.
+        replicas: At the start.
+        partitions: Of each topic.
+        settle_s: Of the connector; Braze's slowest application is a little faster.
+        requests: Quota of `/users/track`, in any `per_s` seconds.
+        per_s: As above.
+        per_array: The workspace's object limit is a legacy one.
+        objects: Object limit of the workspace.
+        configured_objects: What the connector believes it to be.
+        poison: Share of records that cannot be delivered.
+        ambiguous_events: The operator's policy.
+        braze_faults: Steps for the double.
+        happenings: (virtual second, what), ascending; everything is cured after the last.
+        commit_refusal: Probability.
+        letter_refusal: Probability.
+        buffer: Bound of records taken and not settled.
+    """
+
+    seed: int
+    records: int
+    users: int
+    span_s: float
+    replicas: int
+    partitions: int
+    settle_s: float
+    requests: int
+    per_s: float
+    per_array: bool
+    objects: int
+    configured_objects: int
+    poison: float
+    ambiguous_events: Literal["retry", "dead_letter"]
+    commit_refusal: float
+    letter_refusal: float
+    buffer: int
+    braze_faults: list[dict[str, Any]] = field(default_factory=list)
+    happenings: list[tuple[float, Happening]] = field(default_factory=list)
+
+    @property
+    def may_double(self) -> bool:
+        """Whether anything happens after which a record may rightly reach Braze twice."""
+        crashing = {"kill", "lose", "leave", "rebalance", "join"}
+        ambiguous = any(fault["do"] in {"drop", "delay"} or "doubt" in fault for fault in self.braze_faults)
+        return ambiguous or any(what in crashing for _, what in self.happenings)
+
+
+_FAULTS: tuple[dict[str, Any], ...] = (
+    {"do": "status", "status": 503, "body": "html", "chance": 0.1},
+    {"do": "status", "status": 502, "chance": 0.1},
+    {"do": "status", "status": 500, "chance": 0.05, "apply": False, "doubt": True},
+    {"do": "status", "status": 504, "chance": 0.05, "apply": True, "doubt": True},
+    {"do": "status", "status": 200, "body": "empty", "chance": 0.05, "apply": True, "doubt": True},
+    {"do": "rate_limit", "style": "mau", "wait_s": 2, "chance": 0.05},
+    {"do": "rate_limit", "style": "bare", "chance": 0.03},
+    {"do": "drop", "chance": 0.05, "apply": True},
+    {"do": "drop", "chance": 0.05, "apply": False},
+    {"do": "delay", "delay_s": 40, "chance": 0.02, "apply": True},
+    {"do": "queued", "chance": 0.1},
+    {"do": "status", "status": 401, "body": {"message": "Invalid API key: simulated-key"}, "from_s": 3, "until_s": 9},
+    {"do": "status", "status": 403, "match": {"path": "/users/track"}, "from_s": 2, "until_s": 7},
+    {"do": "refuse_request", "where": {"array": "events", "equals": {"name": "poison-unnamed"}}},
+    {"do": "campaign", "state": "paused", "match": {"campaign_id": "campaign-1"}, "until_s": 12},
+    {"do": "error_entry", "entry": "bare", "chance": 0.05},
+)
+
+
+def draw(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    rng = Random(seed)  # noqa: S311  # reproducible, guards nothing
+    poison = rng.choice((0.0, 0.02, 0.2))
+    faults = [dict(fault) for fault in rng.sample(_FAULTS, rng.choice((0, 1, 2, 3, 4)))]
+    if poison:
+        # What Braze queues (202) it refuses without a word later: nobody could blame that on a record.
+        faults = [fault for fault in faults if fault["do"] != "queued"]
+    happenings = _happenings(rng)
+    objects = rng.choice((75, 75, 10, 5))
+    return Scenario(
+        seed=seed,
+        records=rng.choice((60, 120, 200)),
+        users=rng.choice((3, 10, 40)),
+        span_s=rng.choice((0.5, 5.0, 15.0)),
+        replicas=rng.choice((1, 1, 2, 3)),
+        partitions=rng.choice((1, 2, 3)),
+        settle_s=rng.choice((0.0, 1.0, 5.0)),
+        requests=rng.choice((5, 30, 3000)),
+        per_s=rng.choice((1.0, 3.0)),
+        per_array=rng.random() < 0.2,
+        objects=objects,
+        configured_objects=rng.choice((objects, 75)),
+        poison=poison,
+        ambiguous_events=rng.choice(("retry", "retry", "dead_letter")),
+        commit_refusal=rng.choice((0.0, 0.0, 0.2)),
+        letter_refusal=rng.choice((0.0, 0.0, 0.3)),
+        buffer=rng.choice((20, 100_000)),
+        braze_faults=faults,
+        happenings=happenings,
+    )
+
+
+def _happenings(rng: Random) -> list[tuple[float, Happening]]:
+    """Up to six, in the first twenty seconds, network cuts with their end."""
+    found: list[tuple[float, Happening]] = []
+    kinds: tuple[Happening, ...] = ("join", "leave", "kill", "lose", "rebalance", "cut")
+    for _ in range(rng.choice((0, 0, 1, 2, 4, 6))):
+        when = rng.uniform(0.1, 20.0)
+        what = rng.choice(kinds)
+        found.append((when, what))
+        if what == "cut":
+            found.append((when + rng.uniform(0.5, 8.0), "mend"))
+    return sorted(found, key=lambda each: each[0])
