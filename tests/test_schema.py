@@ -1,0 +1,125 @@
+"""A schema taken apart: what is refused, and what becomes of names, logical types and recursion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connector.schema import SchemaInvalid, WriterSchema
+from tests.avro_bytes import our_schema
+
+LONG_AND_TIME = ["long", {"type": "long", "logicalType": "timestamp-millis"}]
+
+
+def record(*fields: tuple[str, Any]) -> dict[str, Any]:
+    return {"type": "record", "name": "R", "namespace": "n", "fields": [{"name": n, "type": t} for n, t in fields]}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{", "no JSON"),
+        (b"\xff", "no JSON"),
+        ('"foo"', "foo"),
+        ("5", "no Avro schema"),
+        ({}, "no Avro schema"),
+        ({"type": "map"}, "no Avro schema"),
+        (["null", "null"], "null twice"),
+        (LONG_AND_TIME, "long twice"),
+        (record(("a", "long"), ("a", "string")), "two fields a"),
+        (record(("a", {"type": "enum", "name": "E", "symbols": ["X", "X"]})), "unique"),
+        (record(("a", "R")), "holds itself"),
+        (
+            record(("a", ["null", {"type": "record", "name": "S", "fields": [{"name": "s", "type": "S"}]}])),
+            "holds itself",
+        ),
+        ("[" * 5000 + "]" * 5000, "no JSON"),
+    ],
+)
+def test_what_is_no_schema_is_refused(source: Any, words: str) -> None:
+    with pytest.raises(SchemaInvalid, match=words):
+        WriterSchema(source)
+
+
+def test_a_schema_nested_beyond_reason_is_refused() -> None:
+    deep: Any = "string"
+    for _ in range(3000):
+        deep = {"type": "array", "items": deep}
+
+    with pytest.raises(SchemaInvalid, match="nested too deeply"):
+        WriterSchema(deep)
+
+
+def test_what_is_given_is_not_changed() -> None:
+    source = record(("a", {"type": "enum", "name": "E", "symbols": ["X"]}), ("b", "E"))
+    before = repr(source)
+
+    WriterSchema(source)
+
+    assert repr(source) == before
+
+
+def test_text_bytes_and_loaded_json_are_the_same_schema() -> None:
+    schemas = [WriterSchema(source) for source in ('"string"', b'{"type":"string"}', {"type": "string"})]
+
+    assert {schema.root.kind for schema in schemas} == {"string"}
+
+
+def test_names_are_full_names_and_references_meet() -> None:
+    schema = our_schema("ProfileEvent")
+    properties = schema.root.fields["properties"].type.items[0]
+
+    assert schema.name == "aiq.export.v1.ProfileEvent"
+    assert repr(schema) == "WriterSchema(aiq.export.v1.ProfileEvent)"
+    instants = [properties.items[5], properties.items[6].items[0].items[5], properties.items[7].items[0].items[5]]
+    assert {id(instant) for instant in instants} == {id(instants[0])}
+    assert properties.is_tagged
+
+
+def test_a_recursive_record_is_met_again() -> None:
+    schema = WriterSchema(record(("value", "long"), ("next", ["null", "n.R"])))
+
+    assert schema.root.fields["next"].type.items[1] is schema.root
+    assert not schema.root.fields["next"].type.is_tagged
+
+
+@pytest.mark.parametrize(
+    ("source", "logical"),
+    [
+        ({"type": "long", "logicalType": "timestamp-millis"}, "timestamp-millis"),
+        ({"type": "int", "logicalType": "date"}, "date"),
+        ({"type": "long", "logicalType": "date"}, ""),
+        ({"type": "string", "logicalType": "decimal"}, ""),
+        ({"type": "long", "logicalType": "made-up"}, ""),
+    ],
+)
+def test_a_logical_type_counts_only_where_it_means_something(source: Any, logical: str) -> None:
+    assert WriterSchema(source).root.logical == logical
+
+
+@pytest.mark.parametrize(
+    ("source", "fewest"),
+    [
+        ({"type": "null"}, 0),
+        ({"type": "boolean"}, 1),
+        ({"type": "double"}, 8),
+        ({"type": "float"}, 4),
+        (["null"], 1),
+        ({"type": "array", "items": "null"}, 1),
+        ({"type": "fixed", "name": "F", "size": 3}, 3),
+        (record(), 0),
+        (record(("a", "null"), ("b", "double"), ("c", "string")), 9),
+    ],
+)
+def test_the_fewest_bytes_of_a_value(source: Any, fewest: int) -> None:
+    assert WriterSchema(source).root.bytes_min == fewest
+
+
+def test_doubling_records_take_no_doubling_time() -> None:
+    inner: Any = "long"
+    for level in range(60):
+        fields = [{"name": "a", "type": inner}, {"name": "b", "type": f"L{level - 1}" if level else "long"}]
+        inner = {"type": "record", "name": f"L{level}", "fields": fields}
+
+    assert WriterSchema(inner).root.bytes_min == 2**60
