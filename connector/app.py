@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from connector import __version__
@@ -107,6 +107,42 @@ def translators(settings: Settings) -> dict[str, Translator]:
     return made
 
 
+def braze_client(settings: Settings) -> BrazeClient:
+    """The client for the workspace."""
+    braze = settings.braze
+    policy = ClientPolicy(
+        endpoint=braze.endpoint,
+        timeout_s=braze.request_timeout_s,
+        connect_timeout_s=braze.connect_timeout_s,
+        connections_max=braze.track_requests_max + braze.trigger_requests_max,
+        proxy=braze.proxy,
+        ca_file=braze.ca_file,
+    )
+    literal = braze.api_key.get_secret_value() if braze.api_key is not None else None
+    return BrazeClient(policy, ApiKey(literal, braze.api_key_file))
+
+
+def schema_registry(
+    settings: Settings,
+    tell: Callable[[Trouble | Cured], None],
+    count: Callable[[str], None],
+    jitter: Callable[[], float],
+) -> SchemaRegistry | None:
+    """The registry, if one is configured."""
+    registry = settings.schema_registry
+    if registry is None:
+        return None
+    policy = RegistryPolicy(
+        url=registry.url,
+        user=registry.user,
+        password=registry.secret(),
+        ca_file=registry.ca_file,
+        proxy=registry.proxy,
+        timeout_s=registry.timeout_s,
+    )
+    return SchemaRegistry(policy, tell, count, jitter)
+
+
 class Connector:
     """One process: everything that it consists of, wired.
 
@@ -130,18 +166,10 @@ class Connector:
             Bounds(settings.buffer.records, settings.buffer.bytes),
             settings.revoke_deadline_s,
         )
-        self._client = BrazeClient(
-            ClientPolicy(
-                endpoint=braze.endpoint,
-                timeout_s=braze.request_timeout_s,
-                connect_timeout_s=braze.connect_timeout_s,
-                connections_max=braze.track_requests_max + braze.trigger_requests_max,
-                proxy=braze.proxy,
-                ca_file=braze.ca_file,
-            ),
-            ApiKey(braze.api_key.get_secret_value() if braze.api_key is not None else None, braze.api_key_file),
+        self._client = braze_client(settings)
+        self._registry = schema_registry(
+            settings, self._tell, lambda status: telemetry.count("registry_requests_total", 1, status), jitter
         )
-        self._registry = self._make_registry(jitter)
         limit = braze.track_limit
         delivery = Delivery(
             Batcher(
@@ -184,22 +212,6 @@ class Connector:
         self.health = HealthServer(self.pipeline, self.source, settings.http.host, settings.http.port)
         self.port = 0
         """Where the health server listens, once `run` has begun."""
-
-    def _make_registry(self, jitter: object) -> SchemaRegistry | None:
-        registry = self.settings.schema_registry
-        if registry is None:
-            return None
-        policy = RegistryPolicy(
-            url=registry.url,
-            user=registry.user,
-            password=registry.secret(),
-            ca_file=registry.ca_file,
-            proxy=registry.proxy,
-            timeout_s=registry.timeout_s,
-        )
-        count = self.telemetry.count
-        draw = jitter if callable(jitter) else random.random
-        return SchemaRegistry(policy, self._tell, lambda status: count("registry_requests_total", 1, status), draw)
 
     def _tell(self, event: Trouble | Cured) -> None:
         self.pipeline.trouble(event)

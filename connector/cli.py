@@ -62,6 +62,24 @@ def run(config: Config = None) -> None:
 
 
 @app.command()
+def check(config: Config = None) -> None:
+    """Is everything there that `run` needs? One line a finding, with the remedy; nothing is changed."""
+    from connector.check import check as look  # noqa: PLC0415  # the other commands need no admin client
+    from connector.check import exit_code  # noqa: PLC0415
+
+    settings = _settings(config)
+
+    async def report() -> int:
+        findings = []
+        async for finding in look(settings):
+            findings.append(finding)
+            typer.echo(f"{finding.verdict:8}{finding.subject}: {finding.text}")
+        return exit_code(findings)
+
+    raise typer.Exit(_run(report()))
+
+
+@app.command()
 def demo(
     records: Annotated[int, typer.Option(min=1, help="How many records to produce.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Decides the whole workload.")] = 1,

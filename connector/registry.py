@@ -149,6 +149,16 @@ class SchemaRegistry:
             named.append(orjson.loads(await self._whole(inner)))
         return orjson.dumps(_inlined(schema, named) if named else schema).decode()
 
+    async def latest(self, subject: str) -> str:
+        """The newest schema of a subject; one question, no waiting.
+
+        Raises:
+            SchemaUnknown: There is no such subject.
+            RegistryRefused: As for `ask`.
+            aiohttp.ClientError: As for `ask`.
+        """
+        return await self._whole(await self.ask(f"/subjects/{quote(subject, safe='')}/versions/latest"))
+
     async def ask(self, path: str) -> dict[str, Any]:
         """One request.
 

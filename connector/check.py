@@ -1,0 +1,197 @@
+"""`aiq-braze check`: is everything there that `run` will need? One line a finding, with the remedy.
+
+An edge. It changes nothing outside: Kafka is asked for metadata, the registry for its subjects, and Braze gets one
+request without objects, which it must refuse as empty if it knows the key and the permission.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub's own gap
+
+from connector.app import braze_client, schema_registry, translators
+from connector.braze import Endpoint
+from connector.kafka_properties import producer_properties
+from connector.outcomes import Misconfigured, NoReply, Reply, Throttled, classify
+from connector.ports import SchemaUnknown
+from connector.registry import RegistryRefused
+from connector.schema import WriterSchema
+from connector.settings import ConfigurationInvalid, Settings
+
+_CALL_S = 10.0
+_HEADERS_BYTES = 8_192
+"""Room that a dead letter's own headers may need beside the original."""
+
+_DEFAULT_MESSAGE_BYTES = 1_048_588
+"""Kafka's `message.max.bytes` unless changed."""
+
+_BRAZE_HOSTS = (".braze.com", ".braze.eu")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        verdict: `refused` is an outside system's word (exit code 3), `warning` does not keep `run` from working.
+        subject: What was looked at.
+        text: What was found and, unless it is fine, what to do.
+    """
+
+    verdict: Literal["ok", "warning", "wrong", "refused"]
+    subject: str
+    text: str
+
+
+async def check(settings: Settings) -> AsyncIterator[Finding]:
+    """Look at everything in turn."""
+    for finding in _configuration(settings):
+        yield finding
+    for finding in await asyncio.to_thread(_kafka, settings):
+        yield finding
+    async for finding in _registry(settings):
+        yield finding
+    async for finding in _braze(settings):
+        yield finding
+
+
+def _configuration(settings: Settings) -> list[Finding]:
+    findings = []
+    try:
+        translators(settings)
+    except ConfigurationInvalid as error:
+        return [Finding("wrong", "mapping", fault) for fault in error.faults]
+    known = "the schemas are learnt from the registry" if settings.schema_registry is not None else "schemas map"
+    findings.append(Finding("ok", "configuration", f"{len(settings.topics)} topics; {known}"))
+    host = settings.braze.endpoint.partition("//")[2].partition(":")[0].rstrip("/")
+    if not host.endswith(_BRAZE_HOSTS) and host not in {"127.0.0.1", "localhost", "[::1]"}:
+        text = f"{host} is no host of Braze's that is known (…braze.com, …braze.eu): make sure that it is yours"
+        findings.append(Finding("warning", "braze.endpoint", text))
+    return findings
+
+
+def _kafka(settings: Settings) -> list[Finding]:
+    properties = {key: value for key, value in producer_properties(settings.kafka).items() if key not in _PRODUCER_ONLY}
+    admin = AdminClient({**properties, "error_cb": lambda _error: None})  # type: ignore[dict-item]  # the stub's gap
+    try:
+        cluster = admin.list_topics(timeout=_CALL_S)
+    except KafkaException as error:
+        remedy = "check kafka.bootstrap.servers, the network, and kafka.sasl.* / kafka.security.protocol"
+        return [Finding("refused", "kafka", f"no answer ({error.args[0].name()}): {remedy}")]
+    findings = [Finding("ok", "kafka", f"{len(cluster.brokers)} brokers answer")]
+    for topic in settings.topics:
+        found = cluster.topics.get(topic)
+        if found is None or found.error is not None:
+            findings.append(Finding("refused", topic, "does not exist, or may not be described: make it, or allow it"))
+        else:
+            findings.append(Finding("ok", topic, f"{len(found.partitions)} partitions"))
+    findings.append(_dead_letter_topic(admin, settings, cluster.topics.get(settings.dead_letter_topic) is not None))
+    return findings
+
+
+_PRODUCER_ONLY = {"enable.idempotence", "linger.ms", "message.timeout.ms"}
+
+
+def _dead_letter_topic(admin: AdminClient, settings: Settings, exists: bool) -> Finding:
+    """It must exist, and be able to hold the largest original plus our headers."""
+    name = settings.dead_letter_topic
+    if not exists:
+        return Finding("refused", name, "the dead-letter topic does not exist: make it; `run` halts without it")
+    sizes = _message_bytes(admin, [name, *settings.topics])
+    if name not in sizes:
+        return Finding(
+            "warning", name, "its max.message.bytes cannot be read: see that it exceeds the topics' by 8 KiB"
+        )
+    needed = max((sizes.get(topic, _DEFAULT_MESSAGE_BYTES) for topic in settings.topics), default=0) + _HEADERS_BYTES
+    if sizes[name] < needed:
+        text = (
+            f"max.message.bytes is {sizes[name]}, too small for the largest record plus its headers:"
+            f" set it to {needed} or more; a letter that does not fit halts `run`"
+        )
+        return Finding("refused", name, text)
+    return Finding("ok", name, f"holds records of up to {sizes[name]} bytes")
+
+
+def _message_bytes(admin: AdminClient, topics: list[str]) -> dict[str, int]:
+    """`max.message.bytes` of each topic that may be asked."""
+    sizes: dict[str, int] = {}
+    asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics])
+    for resource, answer in asked.items():
+        try:
+            sizes[resource.name] = int(answer.result(timeout=_CALL_S)["max.message.bytes"].value)
+        except (KafkaException, KeyError, TypeError, TimeoutError):
+            continue  # an old broker, or no permission: told by whoever needs it
+    return sizes
+
+
+async def _registry(settings: Settings) -> AsyncIterator[Finding]:
+    registry = schema_registry(settings, lambda _event: None, lambda _status: None, lambda: 0.5)
+    if registry is None:
+        return
+    await registry.open()
+    try:
+        for topic, chosen in settings.topics.items():
+            if chosen.schema_file is not None:
+                continue
+            subject = f"{topic}-value"
+            try:
+                text = await registry.latest(subject)
+                fresh = translators(settings)
+                fresh[topic].learn(WriterSchema(text), 1)
+                yield Finding("ok", subject, "its latest schema can be mapped")
+            except SchemaUnknown:
+                text = "the registry has no such subject yet: nothing was produced, or another naming strategy is used"
+                yield Finding("warning", subject, text)
+            except RegistryRefused as error:
+                yield Finding("refused", "schema_registry", str(error))
+                return
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                yield Finding(
+                    "refused", "schema_registry", "does not answer: check schema_registry.url and the network"
+                )
+                return
+            except ValueError as error:
+                yield Finding("wrong", subject, f"its latest schema cannot be mapped: {error}")
+    finally:
+        await registry.close()
+
+
+async def _braze(settings: Settings) -> AsyncIterator[Finding]:
+    client = braze_client(settings)
+    await client.open()
+    try:
+        kinds = {topic.kind.value for topic in settings.topics.values()}
+        probes = [(Endpoint.TRACK, b'{"attributes":[],"events":[]}', "users.track")] if kinds - {"campaign"} else []
+        if "campaign" in kinds:
+            # No recipients and no broadcast: Braze has nobody to send to, whatever the campaign.
+            probes.append((Endpoint.TRIGGER, b'{"campaign_id":"check","recipients":[]}', "campaigns.trigger.send"))
+        for endpoint, body, permission in probes:
+            attempt = await client.attempt(endpoint, body, lambda: True)
+            yield _braze_finding(endpoint, permission, attempt)
+    finally:
+        await client.close()
+
+
+def _braze_finding(endpoint: Endpoint, permission: str, attempt: Reply | NoReply) -> Finding:
+    if isinstance(attempt, NoReply):
+        return Finding(
+            "refused", "braze", f"no answer ({attempt.cause}): check braze.endpoint, the network and braze.proxy"
+        )  # fmt: skip
+    outcome = classify(endpoint, {}, attempt)
+    if isinstance(outcome, Misconfigured):
+        return Finding("refused", "braze", outcome.remedy)
+    if isinstance(outcome, Throttled) or attempt.status >= 500:
+        return Finding("warning", "braze", f"{endpoint} answers {attempt.status}: busy or down; the key is not judged")
+    return Finding("ok", "braze", f"{endpoint}: the key is accepted and has {permission}")
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """0 fine, 2 the configuration is wrong, 3 an outside system refused."""
+    verdicts = {finding.verdict for finding in findings}
+    return 2 if "wrong" in verdicts else 3 if "refused" in verdicts else 0

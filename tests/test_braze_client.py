@@ -1,0 +1,120 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from connector.braze import Endpoint
+from connector.braze_client import USER_AGENT, ApiKey, BrazeClient, ClientPolicy
+from connector.double.server import DoubleServer, serve
+from connector.double.settings import ALL_PERMISSIONS, DoubleSettings
+from connector.outcomes import NoReply, Reply
+
+KEY = "not-a-real-key"
+BODY = b'{"events":[{"external_id":"u","name":"e","time":"2026-01-01T00:00:00Z"}]}'
+
+
+@pytest.fixture
+async def double() -> AsyncIterator[DoubleServer]:
+    async with serve(DoubleSettings(api_keys={KEY: ALL_PERMISSIONS}, latency_s=0.001)) as server:
+        yield server
+
+
+async def attempt(url: str, body: bytes = BODY, *, may_send: bool = True, **policy: float) -> Reply | NoReply:
+    client = BrazeClient(ClientPolicy(endpoint=url, **policy), ApiKey(KEY, None))  # type: ignore[arg-type]
+    await client.open()
+    try:
+        return await client.attempt(Endpoint.TRACK, body, lambda: may_send)
+    finally:
+        await client.close()
+
+
+async def test_an_answer_is_a_reply_with_lower_case_headers(double: DoubleServer) -> None:
+    answer = await attempt(double.url)
+
+    assert isinstance(answer, Reply)
+    assert answer.status == 201
+    assert "x-ratelimit-remaining" in answer.headers
+
+
+async def test_a_body_over_one_mebibyte_is_sent_whole(double: DoubleServer) -> None:
+    events = b",".join(
+        b'{"external_id":"u","name":"e","time":"2026-01-01T00:00:00Z","properties":{"p":"' + b"x" * 250 + b'"}}'
+        for _ in range(5000)
+    )
+
+    answer = await attempt(double.url, b'{"events":[' + events + b"]}")
+
+    assert isinstance(answer, Reply)
+    assert answer.status == 400  # too many objects: it was read
+
+
+async def test_without_a_lease_nothing_arrives(double: DoubleServer) -> None:
+    answer = await attempt(double.url, may_send=False)
+
+    assert isinstance(answer, NoReply)
+    assert not answer.sent
+    assert answer.cause == "no lease"
+    assert double.double.state()["applied"].get("events", 0) == 0
+
+
+async def test_a_refused_connection_was_surely_not_sent() -> None:
+    async with serve(DoubleSettings()) as server:
+        gone = server.url
+
+    answer = await attempt(gone)
+
+    assert isinstance(answer, NoReply)
+    assert not answer.sent
+
+
+@pytest.mark.parametrize("apply", [True, False])
+async def test_a_reset_connection_may_have_been_applied(double: DoubleServer, apply: bool) -> None:
+    double.double.set_faults(asyncio.get_running_loop().time(), [{"do": "drop", "apply": apply}])
+
+    answer = await attempt(double.url)
+
+    assert isinstance(answer, NoReply)
+    assert answer.sent
+
+
+async def test_a_late_answer_is_a_time_out_that_may_have_been_applied(double: DoubleServer) -> None:
+    double.double.set_faults(asyncio.get_running_loop().time(), [{"do": "delay", "delay_s": 5}])
+
+    answer = await attempt(double.url, timeout_s=0.2)
+
+    assert answer == NoReply(sent=True, cause="time-out", elapsed_s=answer.elapsed_s)
+
+
+async def test_a_replaced_key_file_is_read_again(tmp_path: Path, double: DoubleServer) -> None:
+    file = tmp_path / "key"
+    file.write_text("revoked\n", encoding="utf-8")
+    client = BrazeClient(ClientPolicy(endpoint=double.url), ApiKey(None, file))
+    await client.open()
+
+    first = await client.attempt(Endpoint.TRACK, BODY, lambda: True)
+    fresh = tmp_path / "fresh"
+    fresh.write_text(f"{KEY}\n", encoding="utf-8")
+    fresh.replace(file)
+    second = await client.attempt(Endpoint.TRACK, BODY, lambda: True)
+    await client.close()
+
+    assert isinstance(first, Reply)
+    assert isinstance(second, Reply)
+    assert (first.status, second.status) == (401, 201)
+
+
+def test_a_key_that_vanishes_leaves_the_last_one_in_force(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY, encoding="utf-8")
+    key = ApiKey(None, file)
+    assert key.current() == KEY
+
+    file.unlink()
+
+    assert key.current() == KEY
+    assert KEY not in repr(key)
+
+
+def test_the_user_agent_is_a_partner_s() -> None:
+    assert USER_AGENT.startswith("partner-ActionIQ-BrazeConnector/")

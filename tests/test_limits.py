@@ -1,0 +1,165 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.limits import Pool, QuotaHeaders, Rate, read_headers
+
+AT = 1_790_000_000.0
+
+
+def sent(pool: Pool, until: float) -> list[float]:
+    """When requests leave a pool that always has more to send."""
+    now, times = 0.0, []
+    while True:
+        now = max(now, pool.ready_at(now, AT + now))
+        if now >= until:
+            return times
+        pool.take(now, AT + now)
+        times.append(now)
+
+
+def most_in_a_window(times: list[float], length: float) -> int:
+    most = start = 0
+    for end, time in enumerate(times):
+        while times[start] <= time - length:
+            start += 1
+        most = max(most, end - start + 1)
+    return most
+
+
+@settings(deadline=None)
+@given(st.integers(1, 400), st.floats(0.5, 10.0))
+def test_no_window_of_any_alignment_sees_more_than_the_limit(requests: int, per_s: float) -> None:
+    times = sent(Pool([Rate(requests, per_s)]), per_s * 4)
+
+    assert most_in_a_window(times, per_s) <= requests
+
+
+@pytest.mark.parametrize("requests", [50, 250, 3000])
+def test_almost_all_of_the_quota_is_used(requests: int) -> None:
+    times = sent(Pool([Rate(requests, 3.0)]), 30.0)
+
+    assert len(times) >= 0.96 * requests * 10
+
+
+@settings(deadline=None)
+@given(st.integers(4, 300), st.lists(st.integers(1, 20), min_size=2, max_size=6))
+def test_the_shares_of_a_group_together_stay_within_the_limit(requests: int, partitions: list[int]) -> None:
+    everything = sum(partitions)
+    if requests * min(partitions) < everything:
+        return  # less than one request a window for somebody: documented as the one exception
+    times: list[float] = []
+    for own in partitions:
+        pool = Pool([Rate(requests, 3.0)])
+        pool.set_share(own / everything, 0.0)
+        times += sent(pool, 12.0)
+
+    assert most_in_a_window(sorted(times), 3.0) <= requests
+
+
+def test_the_tightest_window_decides() -> None:
+    pool = Pool([Rate(100, 1.0), Rate(30, 3.0)])
+
+    assert most_in_a_window(sent(pool, 12.0), 3.0) <= 30
+
+
+def test_a_clock_window_gives_all_it_has_and_starts_anew_on_the_hour() -> None:
+    pool = Pool([Rate(1000, 3600.0)])
+    hour = AT - AT % 3600
+    counts = [0, 0]
+    now = 1800.0  # half of the first hour has passed
+    while True:
+        now = max(now, pool.ready_at(now, hour + now))
+        window = int((hour + now) // 3600 - hour // 3600)
+        if window > 1:
+            break
+        pool.take(now, hour + now)
+        counts[window] += 1
+
+    assert counts == [1000, 1000]
+
+
+def test_what_braze_says_is_left_bounds_a_clock_window() -> None:
+    pool = Pool([Rate(1000, 3600.0)])
+    pool.set_share(0.5, 0.0)
+    at = AT - AT % 3600 + 10
+
+    pool.observe(QuotaHeaders(limit=1000, remaining=20), 0.0, at)
+    taken = 0
+    now = 0.0
+    while pool.ready_at(now, at + now) < 3589:
+        now = pool.ready_at(now, at + now)
+        pool.take(now, at + now)
+        taken += 1
+
+    assert taken == 10
+
+
+def test_without_partitions_nothing_leaves() -> None:
+    pool = Pool([Rate(10, 1.0)])
+    pool.set_share(0.0, 0.0)
+
+    assert pool.ready_at(0.0, AT) == float("inf")
+    assert pool.headroom(0.0, AT) == 0.0
+
+
+def test_a_429_freezes_until_braze_s_time_plus_jitter() -> None:
+    pool = Pool([Rate(3000, 3.0)])
+
+    until = pool.throttled(QuotaHeaders(retry_after_s=2.0), jitter=1.0, now=100.0, at=AT)
+
+    assert 102.0 < until <= 102.5
+    assert pool.ready_at(101.9, AT) == until
+
+
+def test_after_a_freeze_the_pace_grows_back() -> None:
+    pool = Pool([Rate(300, 3.0)])
+    until = pool.throttled(QuotaHeaders(retry_after_s=1.0), jitter=0.0, now=0.0, at=AT)
+    times, now = [], until
+    while now < until + 6:
+        now = max(now, pool.ready_at(now, AT + now))
+        pool.take(now, AT + now)
+        times.append(now)
+
+    first = sum(1 for time in times if time < until + 1)
+    last = sum(1 for time in times if until + 5 <= time < until + 6)
+    assert first < last / 2
+
+
+def test_an_unexplained_429_is_asked_about_ever_later_and_never_after_an_hour() -> None:
+    pool = Pool([Rate(250_000, 3600.0)])
+    waits, now = [], 0.0
+    for _ in range(8):
+        until = pool.throttled(QuotaHeaders(), jitter=0.0, now=now, at=AT)
+        waits.append(until - now)
+        now = until
+
+    assert waits[0] <= 2.5
+    assert waits == sorted(waits)
+    assert waits[-1] <= 62
+
+
+def test_time_spent_frozen_is_told_once() -> None:
+    pool = Pool([Rate(10, 1.0)])
+    pool.throttled(QuotaHeaders(retry_after_s=1.0), jitter=0.0, now=10.0, at=AT)
+
+    assert pool.frozen_s(10.4) == pytest.approx(0.4)
+    assert pool.frozen_s(20.0) == pytest.approx(0.6)
+    assert pool.frozen_s(30.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-ratelimit-reset": str(AT + 2)}, QuotaHeaders(reset_in_s=2.0)),
+        ({"x-ratelimit-reset": "2"}, QuotaHeaders(reset_in_s=2.0)),
+        ({"x-ratelimit-reset": str(AT - 9)}, QuotaHeaders(reset_in_s=0.0)),
+        ({"x-ratelimit-retry-after": "7"}, QuotaHeaders(retry_after_s=7.0)),
+        ({"retry-after": "7"}, QuotaHeaders(retry_after_s=7.0)),
+        ({"x-ratelimit-limit": "10", "x-ratelimit-remaining": "3"}, QuotaHeaders(10, 3)),
+        ({"x-ratelimit-remaining": "many", "x-ratelimit-reset": "nan", "retry-after": "-1"}, QuotaHeaders()),
+        ({}, QuotaHeaders()),
+    ],
+)
+def test_headers_in_both_styles_and_none(headers: dict[str, str], expected: QuotaHeaders) -> None:
+    assert read_headers(headers, AT) == expected

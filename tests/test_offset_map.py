@@ -1,0 +1,87 @@
+import zlib
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.offset_map import METADATA_CHARS_MAX, ForeignMetadata, OffsetMap, decode, encode
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> tuple[int, OffsetMap]:
+    base = draw(st.integers(0, 2**40))
+    at, ranges = base, []
+    for gap, length in draw(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 3000)), max_size=60)):
+        ranges.append((at + gap, at + gap + length))
+        at += gap + length
+    until = draw(st.integers(0, 2**42))
+    return base, OffsetMap(tuple(ranges), until, draw(st.booleans()))
+
+
+@given(maps())
+def test_what_is_written_is_read(case: tuple[int, OffsetMap]) -> None:
+    base, offsets = case
+
+    encoded = encode(offsets, base)
+
+    assert encoded.cut == 0
+    assert decode(encoded.text, base) == offsets
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2000, 4000))
+def test_too_long_a_map_is_cut_from_the_top_and_the_cut_is_counted(seed: int, count: int) -> None:
+    rng, at, ranges = Random(seed), 0, []
+    for _ in range(count):
+        gap, length = rng.randint(1, 40), rng.randint(1, 40)
+        ranges.append((at + gap, at + gap + length))
+        at += gap + length
+
+    encoded = encode(OffsetMap(tuple(ranges)), 0)
+    kept = decode(encoded.text, 0).settled
+
+    assert len(encoded.text) <= METADATA_CHARS_MAX
+    assert kept == tuple(ranges[: len(kept)])
+    assert encoded.cut == sum(end - start for start, end in ranges[len(kept) :])
+
+
+def test_a_bitmap_is_chosen_where_it_is_shorter() -> None:
+    alternating = OffsetMap(tuple((offset, offset + 1) for offset in range(1, 4000, 2)))
+
+    text = encode(alternating, 0).text
+
+    assert ";b=" in text
+    assert decode(text, 0) == alternating
+
+
+@pytest.mark.parametrize("text", ["", "x", "bWFnaWM=", "AIQB1", "AIQB2;00000000", "AIQB1;r=AQE;00000000", "{'a': 1}"])
+def test_foreign_or_damaged_text_is_refused(text: str) -> None:
+    with pytest.raises(ForeignMetadata):
+        decode(text, 0)
+
+
+@given(st.text(max_size=200))
+def test_no_text_does_anything_but_read_or_refuse(text: str) -> None:
+    try:
+        decode(text, 7)
+    except ForeignMetadata:
+        return
+
+
+@given(maps(), st.integers(0, 10_000), st.characters(codec="ascii"))
+def test_one_changed_character_is_noticed(case: tuple[int, OffsetMap], where: int, what: str) -> None:
+    text = encode(case[1], case[0]).text
+    index = where % len(text)
+    changed = text[:index] + what + text[index + 1 :]
+
+    if changed != text:
+        with pytest.raises(ForeignMetadata):
+            decode(changed, case[0])
+
+
+def test_a_later_version_s_keys_are_passed_over() -> None:
+    body = "AIQB1;u=a;z=news;r=AQE"
+    text = f"{body};{zlib.crc32(body.encode()):08x}"
+
+    assert decode(text, 100) == OffsetMap(((101, 102),), 10)

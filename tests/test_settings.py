@@ -1,0 +1,167 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from connector.records import Kind
+from connector.settings import ConfigurationInvalid, load
+
+GOOD: dict[str, Any] = {
+    "kafka": {"bootstrap.servers": "localhost:9092", "group.id": "aiq-braze"},
+    "topics": {"aiq.audience-membership": {"kind": "audience"}},
+    "braze": {"endpoint": "https://rest.iad-01.braze.com", "api_key": "not-a-real-key"},
+}
+
+
+def written(directory: Path, tree: Any) -> Path:
+    path = directory / "config.yaml"
+    path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """`GOOD` with dotted keys set; None removes one."""
+    tree: dict[str, Any] = yaml.safe_load(yaml.safe_dump(GOOD))
+    for dotted, value in changes.items():
+        *path, last = dotted.split("/")
+        node = tree
+        for part in path:
+            node = node[part]
+        if value is None:
+            del node[last]
+        else:
+            node[last] = value
+    return tree
+
+
+def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, GOOD), {})
+
+    assert settings.topics["aiq.audience-membership"].kind is Kind.AUDIENCE
+    assert settings.braze.track_limit.combined == 75
+    assert [(rate.requests, rate.per_s) for rate in settings.braze.rate] == [(3000, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"braze/api_keyy": "x"}, "braze.api_keyy: unknown key"),
+        ({"brazee": {}}, "brazee: unknown key"),
+        ({"topics/aiq.audience-membership": {"kind": "people"}}, "topics.aiq.audience-membership.kind: "),
+        ({"topics/aiq.audience-membership": {"kind": "event", "framin": 1}}, ".framin: unknown key"),
+        ({"braze/endpoint": "http://rest.iad-01.braze.com"}, "braze.endpoint: http would send the key in the clear"),
+        ({"braze/endpoint": "https://sdk.iad-01.braze.com"}, "braze.endpoint: this is the SDK's host"),
+        ({"braze/endpoint": "https://rest.iad-01.braze.com/users"}, "braze.endpoint: scheme and host only"),
+        ({"braze/endpoint": None}, "braze.endpoint: is required"),
+        ({"braze/api_key": " "}, "braze.api_key: is empty"),
+        ({"braze/api_key": None}, "braze.api_key: give exactly one"),
+        ({"braze/settle_s": -1}, "braze.settle_s: "),
+        ({"braze/settle_s": "soon"}, "braze.settle_s: "),
+        ({"braze/rate": []}, "braze.rate: "),
+        ({"braze/rate": {"requests": 0, "per_s": 1}}, "braze.rate.0.requests: "),
+        ({"braze/track_limit": {"combined": 75, "per_array": 75}}, "braze.track_limit"),
+        ({"kafka/enable.auto.commit": True}, "kafka.enable.auto.commit: offsets are committed after delivery only"),
+        ({"kafka/enable.auto.offset.store": "true"}, "kafka.enable.auto.offset.store: "),
+        ({"kafka/partition.assignment.strategy": "range"}, "kafka.partition.assignment.strategy: an eager assignor"),
+        ({"kafka/group.id": None}, "kafka.group.id: is required"),
+        ({"dead_letter_topic": "aiq.audience-membership"}, "dead_letter_topic: is also a topic to read"),
+        ({"revoke_deadline_s": 400}, "revoke_deadline_s: "),
+        ({"topics": {}}, "topics: "),
+    ],
+)
+def test_what_is_wrong_is_refused_with_the_key_s_path(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationInvalid) as refusal:
+        load(written(tmp_path, changed(**changes)), {})
+
+    assert any(fault in line for line in refusal.value.faults), refusal.value.faults
+
+
+def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid) as refusal:
+        load(written(tmp_path, changed(**{"braze/settle_s": -1, "http": {"port": 99999}, "x": 1})), {})
+
+    assert len(refusal.value.faults) == 3
+
+
+def test_a_wrong_value_is_never_quoted(tmp_path: Path) -> None:
+    tree = changed(
+        **{"braze/api_key": ["planted-secret"], "schema_registry": {"url": 1, "password": {"planted-secret": 1}}}
+    )
+
+    with pytest.raises(ConfigurationInvalid) as refusal:
+        load(written(tmp_path, tree), {})
+
+    assert "planted-secret" not in str(refusal.value)
+
+
+def test_variables_are_expanded_and_an_unset_one_is_a_fault(tmp_path: Path) -> None:
+    path = written(tmp_path, changed(**{"braze/api_key": "${KEY_OF_TEST}"}))
+
+    assert load(path, {"KEY_OF_TEST": "k"}).braze.api_key.get_secret_value() == "k"  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationInvalid, match=r"braze\.api_key: the environment variable KEY_OF_TEST is not set"):
+        load(path, {})
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    settings = load(
+        written(tmp_path, GOOD),
+        {
+            "AIQ_BRAZE__BRAZE__SETTLE_S": "0",
+            "AIQ_BRAZE__KAFKA__BOOTSTRAP_SERVERS": "elsewhere:9092",
+            "AIQ_BRAZE__BRAZE__RATE": '[{"requests": 5, "per_s": 1}, {"requests": 9, "per_s": 3600}]',
+            "AIQ_BRAZE__HTTP__PORT": "0",
+        },
+    )
+
+    assert settings.braze.settle_s == 0
+    assert settings.kafka["bootstrap.servers"] == "elsewhere:9092"
+    assert [rate.requests for rate in settings.braze.rate] == [5, 9]
+    assert settings.http.port == 0
+
+
+def test_the_environment_alone_is_enough() -> None:
+    settings = load(
+        None,
+        {
+            "AIQ_BRAZE__KAFKA__BOOTSTRAP_SERVERS": "localhost:9092",
+            "AIQ_BRAZE__KAFKA__GROUP_ID": "g",
+            "AIQ_BRAZE__TOPICS": '{"t": {"kind": "event"}}',
+            "AIQ_BRAZE__BRAZE__ENDPOINT": "https://rest.iad-01.braze.com",
+            "AIQ_BRAZE__BRAZE__API_KEY": "not-a-real-key",
+        },
+    )
+
+    assert settings.topics["t"].kind is Kind.EVENT
+
+
+def test_an_unknown_variable_of_ours_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid, match=r"braze\.settles: unknown key"):
+        load(written(tmp_path, GOOD), {"AIQ_BRAZE__BRAZE__SETTLES": "1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"), [("kafka: [", "is no YAML at line"), ("- a", "holds no mapping"), ("", "holds no mapping")]
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(ConfigurationInvalid, match=fault):
+        load(written(tmp_path, text), {})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid, match=r"absent\.yaml cannot be read"):
+        load(tmp_path / "absent.yaml", {})
+
+
+def test_the_schemas_lie_relative_to_the_configuration_file(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, changed(schemas_dir="mine")), {})
+
+    assert settings.schemas_dir == tmp_path / "mine"
+
+
+def test_the_fingerprint_tells_configurations_apart_and_knows_no_secret(tmp_path: Path) -> None:
+    one = load(written(tmp_path, GOOD), {})
+    other_key = load(written(tmp_path, changed(**{"braze/api_key": "another"})), {})
+    other_settle = load(written(tmp_path, changed(**{"braze/settle_s": 1})), {})
+
+    assert one.fingerprint() == other_key.fingerprint() != other_settle.fingerprint()
