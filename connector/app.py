@@ -214,7 +214,7 @@ class Connector:
         """Where the health server listens, once `run` has begun."""
 
     def _tell(self, event: Trouble | Cured) -> None:
-        self.pipeline.trouble(event)
+        self.pipeline.troubles.take(event)
 
     async def run(self, *, handle_signals: bool = True) -> int:
         """Run until SIGTERM or SIGINT (a second one leaves at once); returns the exit code."""
@@ -267,6 +267,7 @@ def _start_series(telemetry: Telemetry, kinds: Mapping[str, str]) -> None:
         [(*record, fate) for record in records for fate in ("delivered", "coalesced", "dead_lettered", "skipped")],
     )
     telemetry.start_at_zero("records_in_flight", records)
+    telemetry.start_at_zero("stage_seconds_total", [(s,) for s in ("translate", "pack", "braze", "settle", "commit")])
     telemetry.start_at_zero("rebalances_total", [("assigned",), ("revoked",), ("lost",)])
     for endpoint in ("/users/track", "/campaigns/trigger/send"):
         telemetry.start_at_zero("braze_requests_total", [(endpoint, f"{kind}xx") for kind in range(2, 6)])

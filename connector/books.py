@@ -76,7 +76,7 @@ class Books:
     """
 
     def __init__(self, kinds: dict[str, Kind], settle_s: float) -> None:
-        self._kinds = kinds
+        self.kinds = kinds
         self._settle_s = settle_s
         self.accounts: dict[Assignment, Account] = {}
         self.tallies: dict[str, Tally] = {topic: Tally() for topic in kinds}
@@ -86,7 +86,7 @@ class Books:
 
     def open(self, start: StayStart, now: float, at_ms: int) -> Account:
         """A partition has come: read what its last owner left."""
-        kind = self._kinds[start.stay.topic]
+        kind = self.kinds[start.stay.topic]
         left = OffsetMap()
         if start.metadata:
             try:

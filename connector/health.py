@@ -93,7 +93,9 @@ class HealthServer:
     def readiness(self) -> list[str]:
         """Empty, or why a roll-out should wait."""
         reasons = [
-            f"{trouble.reason}: {trouble.detail}" for trouble in self._pipeline.troubles.values() if trouble.halts
+            f"{trouble.reason}: {trouble.detail}"
+            for trouble in self._pipeline.troubles.present.values()
+            if trouble.halts
         ]
         if self._pipeline.is_stopping:
             reasons.append("draining")
@@ -107,7 +109,7 @@ class HealthServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = self.readiness()
-        waits = [f"{each.reason}: {each.detail}" for each in self._pipeline.troubles.values() if not each.halts]
+        waits = [f"{each.reason}: {each.detail}" for each in self._pipeline.troubles.present.values() if not each.halts]
         body = {"ready": not reasons, "reasons": reasons, "waiting_for": waits}
         return web.json_response(body, status=503 if reasons else 200)
 
@@ -123,7 +125,7 @@ class HealthServer:
             "version": __version__,
             "ready": not self.readiness(),
             "stopping": pipeline.is_stopping,
-            "troubles": {reason: trouble.detail for reason, trouble in pipeline.troubles.items()},
+            "troubles": {reason: trouble.detail for reason, trouble in pipeline.troubles.present.items()},
             "assigned": sorted(str(stay) for stay in books.accounts),
             "paused": self._source.paused,
             "topics": {

@@ -154,7 +154,12 @@ TABLE: Final[tuple[Metric, ...]] = (
     Metric("schema_cache_entries", "gauge", "Writer schemas that are compiled."),
     Metric("registry_requests_total", "counter", "Requests to the schema registry.", ("status_class",)),
     Metric("dlq_produce_failures_total", "counter", "Dead letters that the broker did not take; each is tried again."),
-    Metric("stage_seconds_total", "counter", "CPU and waiting time by stage of the way.", ("stage",)),
+    Metric(
+        "stage_seconds_total",
+        "counter",
+        "Time by stage: translate, pack and settle are work, braze (of all requests) and commit are waiting.",
+        ("stage",),
+    ),
     Metric("event_loop_lag_seconds", "histogram", "How late the event loop's beat came.", (), LAG_BUCKETS),
     Metric("event_loop_beat_timestamp_seconds", "gauge", "The event loop's last beat."),
     Metric("poll_loop_last_tick_timestamp_seconds", "gauge", "The Kafka thread's last turn."),

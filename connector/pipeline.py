@@ -18,10 +18,11 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from connector import __version__
+from connector import gauges
 from connector.books import Account, Books
 from connector.braze import Endpoint
-from connector.delivery import Conclusion, DeadLetter, Delivery, Request
+from connector.delivery import Conclusion, Delivery, Request
+from connector.lease import Lease
 from connector.mapping import MappingInvalid
 from connector.outcomes import Delivered, Misconfigured, PartlyRefused, Reply
 from connector.ports import (
@@ -44,10 +45,12 @@ from connector.ports import (
     Trouble,
     Watermarks,
 )
-from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, Reason, Rejected
+from connector.records import Assignment, KafkaRecord, Kind
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
+from connector.settlement import Settlement
 from connector.telemetry import Telemetry
 from connector.translation import Translator
+from connector.troubles import Troubles
 
 _TURN_RECORDS = 500
 """Records translated in one turn of the event loop: some milliseconds, after which answers and timers have theirs."""
@@ -106,7 +109,6 @@ class Pipeline:
     ) -> None:
         self._source = source
         self._transport = transport
-        self._dead_letters = dead_letters
         self._schemas = schemas
         self._clock = clock
         self._translators = translators
@@ -114,22 +116,20 @@ class Pipeline:
         self._policy = policy
         self.telemetry = telemetry
         self.books = Books({topic: each.kind for topic, each in translators.items()}, settle_s)
+        self.settlement = Settlement(self.books, source, dead_letters, telemetry, self._spawn)
         self._chunks: deque[Chunk] = deque()
         self._blocked: dict[str, deque[Chunk]] = {}  # topic -> chunks that wait for a schema
-        self._buried: dict[Assignment, int] = {}  # dead letters that the broker has not acknowledged
         self._draining: list[Revoked] = []
         self._partitions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._turn_due = False
-        self._lease_at = float("-inf")
+        self._lease = Lease(policy.lease_s)
         self._lease_lost = False
         self._stopping = False
         self._ended = asyncio.Event()
-        self._news = asyncio.Event()  # something was settled: wakes whoever drains
         self._failure: BaseException | None = None
-        self.troubles: dict[str, Trouble] = {}
-        """What is waited for, by reason, with what to do about it."""
+        self.troubles = Troubles(telemetry, self._wake)
         self._failures = 0  # attempts at Braze in a row that it did not answer
         self.exit_code = 0
 
@@ -165,11 +165,6 @@ class Pipeline:
             self._spawn(self._leave())
 
     @property
-    def is_halted(self) -> bool:
-        """Whether somebody has to mend something before all can go on."""
-        return any(trouble.halts for trouble in self.troubles.values())
-
-    @property
     def is_stopping(self) -> bool:
         """Whether a shutdown has begun."""
         return self._stopping
@@ -178,7 +173,7 @@ class Pipeline:
         deadline = self._clock.now() + self._policy.drain_deadline_s
         self._wake()
         # Halted, nothing would come to an end by waiting: what is on the wire is waited for when its partition leaves.
-        while self._open_records() and self._clock.now() < deadline and not self.is_halted:
+        while self._open_records() and self._clock.now() < deadline and not self.troubles.is_halted:
             await self._news_or(deadline - self._clock.now())
         await self._source.close()  # revokes what is left, which commits it
 
@@ -225,12 +220,10 @@ class Pipeline:
             case PartitionCounts():
                 self._partitions = dict(event.counts)
                 self._share_quota()
-            case Trouble():
-                self._trouble(event)
-            case Cured():
-                self._cured(event.reason)
+            case Trouble() | Cured():
+                self.troubles.take(event)
             case Watermarks():
-                self._measure(event)
+                gauges.show_watermarks(self.telemetry, self.books, event)
             case SourceEnded():
                 self.exit_code = event.exit_code
                 if event.exit_code:
@@ -249,7 +242,7 @@ class Pipeline:
             self.telemetry.count("offset_map_ignored_total", self.books.ignored_maps - ignored, "foreign_or_damaged")
         self.telemetry.count("rebalances_total", 1, "assigned")
         self.telemetry.log("info", "partitions_assigned", partitions=[str(start.stay) for start in event.stays])
-        self._renew_lease()
+        self._renew_lease(self._clock.boot())
         self._share_quota()
 
     def _abandon(self, stays: Sequence[Assignment], how: str) -> None:
@@ -258,6 +251,8 @@ class Pipeline:
         if how == "lost":
             doubtful = self.delivery.withdraw(gone, self._clock.now()) + self.delivery.on_wire(gone)
             self.telemetry.count("possible_duplicates_total", doubtful)
+        for stay in stays:
+            gauges.forget_partition(self.telemetry, stay)
         for topic, returned in self.books.close(stays).items():
             self.telemetry.count("records_returned_total", returned, topic, self._translators[topic].kind)
         self._chunks = deque(chunk for chunk in self._chunks if chunk.stay not in gone)
@@ -288,13 +283,13 @@ class Pipeline:
 
     def _unfinished(self, stays: set[Assignment]) -> bool:
         """Whether something of these stays is on its way to Braze or to the dead-letter topic."""
-        return bool(self.delivery.on_wire(stays)) or any(self._buried.get(stay) for stay in stays)
+        return bool(self.delivery.on_wire(stays)) or self.settlement.has_open_letters(stays)
 
     async def _news_or(self, timeout_s: float) -> None:
-        self._news.clear()
+        self.settlement.news.clear()
         try:
             async with asyncio.timeout(max(timeout_s, 0)):
-                await self._news.wait()
+                await self.settlement.news.wait()
         except TimeoutError:
             return
 
@@ -311,27 +306,6 @@ class Pipeline:
             self.telemetry.gauge("quota_share_ratio", share, channel.endpoint)
         self.telemetry.gauge("assigned_partitions", len(self.books.accounts))
         self._wake()
-
-    def _trouble(self, event: Trouble) -> None:
-        self.troubles[event.reason] = event
-        self.telemetry.gauge("halted", 1, event.reason)
-        level = "error" if event.halts else "warning"
-        self.telemetry.change(event.reason, "began", level, "trouble_began", reason=event.reason, detail=event.detail)
-
-    def _cured(self, reason: str) -> None:
-        if self.troubles.pop(reason, None) is not None:
-            self.telemetry.gauge("halted", 0, reason)
-            self.telemetry.change(reason, "ended", "info", "trouble_ended", reason=reason)
-            self._wake()
-
-    def _measure(self, event: Watermarks) -> None:
-        for stay, (low, high) in event.low_high.items():
-            account = self.books.accounts.get(stay)
-            if account is not None:
-                at = account.ledger.committable
-                labels = (stay.topic, str(stay.partition))
-                self.telemetry.gauge("consumer_lag_records", max(0, high - at), *labels)
-                self.telemetry.gauge("retention_left_records", max(0, at - low), *labels)
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
@@ -383,8 +357,10 @@ class Pipeline:
     def _translate(self, account: Account, records: Sequence[KafkaRecord]) -> None:
         stay = account.stay
         translator = self._translators[stay.topic]
+        began = self._clock.now()
         done = translator.translate(stay, records, self._at_ms())
         now = self._clock.now()
+        self.telemetry.count("stage_seconds_total", now - began, "translate")
         match translator.kind:
             case Kind.AUDIENCE:
                 self.delivery.batcher.add_attributes(done.outbound, now, account.hold_until)
@@ -393,9 +369,9 @@ class Pipeline:
             case Kind.CAMPAIGN:
                 self.delivery.campaigns.add(done.outbound, now)  # type: ignore[arg-type]  # this kind maps to no other
         for record, skip in done.skipped:
-            self._skip(stay, record, skip)
+            self.settlement.skip(stay, record, skip)
         for record, rejected, schema_id in done.rejected:
-            self._reject(stay, record, rejected, schema_id)
+            self.settlement.reject(stay, record, rejected, schema_id)
         if done.rest and done.missing is not None:
             waiting = self._blocked.setdefault(stay.topic, deque())
             waiting.append(Chunk(stay, list(done.rest)))
@@ -412,9 +388,9 @@ class Pipeline:
                 break
             except (SchemaUnknown, SchemaInvalid, SchemaUnmappable, MappingInvalid) as error:
                 detail = f"topic {translator.topic}, schema id {schema_id}: {error}"
-                self._trouble(Trouble(reason, detail))
+                self.troubles.begin(Trouble(reason, detail))
                 await asyncio.sleep(self._policy.schema_retry_s)
-        self._cured(reason)
+        self.troubles.end(reason)
         self.telemetry.gauge("schema_cache_entries", sum(each.schemas for each in self._translators.values()))
         for chunk in self._blocked.pop(translator.topic, ()):
             account = self.books.accounts.get(chunk.stay)
@@ -434,9 +410,10 @@ class Pipeline:
             request = self.delivery.next_request(
                 now, at, done, draining=self._stopping, more_is_coming=bool(self._chunks) and self._takes_in
             )
-            self._settle(done, at)
+            self.settlement.conclude(done, at)
             if request is None:
                 break
+            self.telemetry.count("stage_seconds_total", self._clock.now() - now, "pack")
             if request.closed_by is not None and request.attempts == 0:
                 self.telemetry.count("batches_closed_total", 1, request.closed_by)
                 self.telemetry.observe("braze_request_objects", (len(request.load),), request.endpoint)
@@ -458,7 +435,7 @@ class Pipeline:
         endpoint = request.endpoint
         stays = {record.stay for piece in request.load if piece.array == "attributes" for record in piece.records}
         self.books.wrote_attributes(stays, int(at * 1000))
-        limit = self._objects_limit(endpoint)
+        limit = gauges.objects_limit(self.delivery, endpoint)
         done = self.delivery.conclude(request, attempt, now, at)
         status = f"{attempt.status // 100}xx" if isinstance(attempt, Reply) else "none"
         self.telemetry.count("braze_requests_total", 1, endpoint, status)
@@ -466,10 +443,14 @@ class Pipeline:
         self._note_answer(answered=isinstance(attempt, Reply) and attempt.status < 500)
         if not isinstance(done.outcome, Delivered | PartlyRefused):
             self.telemetry.count("braze_retries_total", 1, type(done.outcome).__name__)
-        if self._objects_limit(endpoint) < limit:
+        if gauges.objects_limit(self.delivery, endpoint) < limit:
             detail = f"Braze takes fewer objects a request than configured: lower the limit of {endpoint}"
-            self.telemetry.log("warning", "limit_lowered", objects=self._objects_limit(endpoint), detail=detail)
-        self._settle(done, at)
+            self.telemetry.log(
+                "warning", "limit_lowered", objects=gauges.objects_limit(self.delivery, endpoint), detail=detail
+            )
+        self.settlement.conclude(done, at)
+        self.telemetry.count("stage_seconds_total", attempt.elapsed_s, "braze")
+        self.telemetry.count("stage_seconds_total", self._clock.now() - now, "settle")
         self._tell_halts()
         self._wake()
 
@@ -477,131 +458,11 @@ class Pipeline:
         """An outage of Braze's is said once, after some attempts in a row, and so is its end."""
         self._failures = 0 if answered else self._failures + 1
         if answered:
-            self._cured("braze_outage")
+            self.troubles.end("braze_outage")
         elif self._failures == _OUTAGE_ATTEMPTS:
-            self._trouble(
+            self.troubles.begin(
                 Trouble("braze_outage", "Braze does not answer; everything waits and is tried again", halts=False)
             )
-
-    def _objects_limit(self, endpoint: Endpoint) -> int:
-        is_track = endpoint is Endpoint.TRACK
-        return self.delivery.batcher.limit.objects if is_track else self.delivery.campaigns.recipients_max
-
-    # ---- fates ----------------------------------------------------------------------------------------------------
-
-    def _settle(self, done: Conclusion, at: float) -> None:
-        if done.delivered:
-            self._settled(done.delivered, Fate.DELIVERED)
-            for kind, latencies in _latencies(done.delivered, self._translators, at).items():
-                self.telemetry.observe("delivery_latency_seconds", latencies, kind)
-        if done.coalesced:
-            self._settled(done.coalesced, Fate.COALESCED)
-        for record, reason in done.skipped:
-            self._skip(record.stay, record.record, reason)
-        for dead in done.dead:
-            self._reject_object(dead)
-        if done.may_double:
-            self.telemetry.count("possible_duplicates_total", done.may_double)
-        self._news.set()
-
-    def _settled(self, records: Sequence[Outbound], fate: Fate) -> None:
-        late = self.books.late
-        self.books.settle(records, fate)
-        if self.books.late > late:
-            self.telemetry.count("late_settlements_total", self.books.late - late)
-        counts: dict[Assignment, tuple[int, int]] = {}
-        for record in records:
-            count, size = counts.get(record.stay, (0, 0))
-            counts[record.stay] = (count + 1, size + len(record.record.value() or b""))
-        for stay, (count, size) in counts.items():
-            if stay in self.books.accounts:
-                self._source.release(stay, count, size)
-                self.telemetry.count(
-                    "records_settled_total", count, stay.topic, self._translators[stay.topic].kind, fate
-                )
-
-    def _settled_one(self, stay: Assignment, record: KafkaRecord, fate: Fate) -> bool:
-        if not self.books.settle_one(stay, record.offset(), fate):
-            self.telemetry.count("late_settlements_total")
-            return False
-        self._source.release(stay, 1, len(record.value() or b""))
-        self.telemetry.count("records_settled_total", 1, stay.topic, self._translators[stay.topic].kind, fate)
-        self._news.set()
-        return True
-
-    def _skip(self, stay: Assignment, record: KafkaRecord, reason: str) -> None:
-        if self._settled_one(stay, record, Fate.SKIPPED):
-            self.telemetry.count("records_skipped_total", 1, reason)
-            if reason == "tombstone":
-                self.telemetry.count("tombstones_total", 1, stay.topic)
-
-    def _reject(self, stay: Assignment, record: KafkaRecord, rejected: Rejected, schema_id: int | None) -> None:
-        if rejected.reason in {"undecodable", "trailing_bytes", "bad_framing", "header_framing"}:
-            self.telemetry.count("decode_errors_total", 1, rejected.reason)
-        self._bury(stay, record, rejected.reason, rejected.detail, schema_id=schema_id)
-
-    def _reject_object(self, dead: DeadLetter) -> None:
-        if dead.reason == "refused":
-            kind = self._translators[dead.record.stay.topic].kind
-            self.telemetry.count(
-                "braze_object_errors_total", 1, Endpoint.TRIGGER if kind is Kind.CAMPAIGN else Endpoint.TRACK
-            )  # fmt: skip
-        self._bury(
-            dead.record.stay, dead.record.record, dead.reason, dead.detail, status=dead.status, attempts=dead.attempts
-        )  # fmt: skip
-
-    def _bury(
-        self,
-        stay: Assignment,
-        record: KafkaRecord,
-        reason: Reason,
-        detail: str,
-        *,
-        schema_id: int | None = None,
-        status: int = 0,
-        attempts: int = 0,
-    ) -> None:
-        """Write a dead letter; the record is settled when the broker has acknowledged it, not before."""
-        if stay not in self.books.accounts:
-            return  # its next owner decides
-        context: dict[str, object] = {
-            "reason": reason,
-            "detail": detail,
-            "topic": stay.topic,
-            "partition": stay.partition,
-            "offset": record.offset(),
-            "timestamp": record.timestamp()[1],
-            "kind": self._translators[stay.topic].kind,
-            "schema_id": "" if schema_id is None else schema_id,
-            "braze_status": status or "",
-            "attempts": attempts,
-            "version": __version__,
-        }
-        headers = [(f"aiq.dlq.{name}", str(value).encode()) for name, value in context.items()]
-        self._buried[stay] = self._buried.get(stay, 0) + 1
-        self._spawn(self._write_dead_letter(stay, record, headers, reason))
-
-    async def _write_dead_letter(
-        self, stay: Assignment, record: KafkaRecord, headers: list[tuple[str, bytes]], reason: Reason
-    ) -> None:
-        try:
-            await self._dead_letters.write(record, headers)
-            if self._settled_one(stay, record, Fate.DEAD_LETTERED):
-                self.telemetry.count("records_dead_lettered_total", 1, reason)
-        finally:
-            left = self._buried[stay] - 1
-            if left:
-                self._buried[stay] = left
-            else:
-                del self._buried[stay]
-            self._news.set()
-
-    def trouble(self, event: Trouble | Cured) -> None:
-        """Other edges (the registry, the dead-letter topic) tell their troubles here."""
-        if isinstance(event, Trouble):
-            self._trouble(event)
-        else:
-            self._cured(event.reason)
 
     def _tell_halts(self) -> None:
         """Braze's refusals of us, told once a change."""
@@ -609,9 +470,9 @@ class Pipeline:
             reason = f"braze:{channel.endpoint}"
             halt = channel.halt
             if halt is not None and reason not in self.troubles:
-                self._trouble(Trouble(reason, _explain(halt.why)))
+                self.troubles.begin(Trouble(reason, _explain(halt.why)))
             elif halt is None and reason in self.troubles:
-                self._cured(reason)
+                self.troubles.end(reason)
 
     # ---- commits --------------------------------------------------------------------------------------------------
 
@@ -619,7 +480,9 @@ class Pipeline:
         while True:
             await asyncio.sleep(self._policy.commit_interval_s)
             await self._commit()
-            self._gauge()
+            taken = sum(len(chunk.records) for chunk in self._chunks)
+            gauges.show_books(self.telemetry, self.books)
+            gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())
 
     async def _commit(self) -> None:
         at_ms = self._at_ms()
@@ -627,16 +490,17 @@ class Pipeline:
         leaving = {stay for event in self._draining for stay in event.stays}
         versions = {stay: account.ledger.version for stay, account in self.books.accounts.items()}
         commits = [commit for commit in self.books.commits(at_ms) if commit.stay not in leaving]
-        if not commits and self._lease_age() > self._policy.lease_s / 3:
+        if not commits and self._lease.is_ageing(self._clock.boot()):
             idle = [account for stay, account in self.books.accounts.items() if stay not in leaving]
             commits = [self.books.commit_of(idle[0], at_ms, closed=False)] if idle else []
         if self.books.cut_offsets > cut:
             self.telemetry.count("offset_map_cut_total", self.books.cut_offsets - cut)
         if not commits:
             return
-        asked = self._clock.boot()
+        asked, began = self._clock.boot(), self._clock.now()
         try:
             acknowledged = await self._source.commit(commits)
+            self.telemetry.count("stage_seconds_total", self._clock.now() - began, "commit")
         except CommitRefused:
             self.telemetry.count("commit_failures_total")
             return
@@ -649,81 +513,30 @@ class Pipeline:
             account = self.books.accounts.get(commit.stay)
             if account is not None:
                 account.ledger.committed(commit.next_offset, versions[commit.stay])
-                labels = (commit.stay.topic, str(commit.stay.partition))
-                self.telemetry.gauge("committed_offset", commit.next_offset, *labels)
-                self.telemetry.gauge("last_commit_timestamp_seconds", self._clock.at(), *labels)
+                gauges.show_commit(self.telemetry, commit, self._clock.at())
 
     # ---- lease ----------------------------------------------------------------------------------------------------
 
-    def _renew_lease(self, since: float | None = None) -> None:
-        """The coordinator has answered a question that was asked at `since` (default: now)."""
-        self._lease_at = self._clock.boot() if since is None else max(since, self._lease_at)
+    def _renew_lease(self, asked_at: float) -> None:
+        self._lease.renew(asked_at)
         if self._lease_lost:
             self._lease_lost = False
-            self._cured("lease")
-
-    def _lease_age(self) -> float:
-        return self._clock.boot() - self._lease_at
+            self.troubles.end("lease")
 
     def _may_send(self) -> bool:
         """Whether the coordinator has confirmed lately enough that the partitions are ours."""
-        if self._lease_age() < self._policy.lease_s:
+        if self._lease.holds(self._clock.boot()):
             return True
         if self.books.accounts and not self._lease_lost:
             self._lease_lost = True
             self.telemetry.count("lease_lost_total")
             detail = "the Kafka coordinator has not answered: nothing is sent until it does (check the brokers)"
-            self._trouble(Trouble("lease", detail))
+            self.troubles.begin(Trouble("lease", detail))
         return False
-
-    # ---- gauges ---------------------------------------------------------------------------------------------------
 
     def _at_ms(self) -> int:
         return int(self._clock.at() * 1000)
 
-    def _gauge(self) -> None:
-        """Bring the gauges up to date; a scrape never computes anything."""
-        telemetry = self.telemetry
-        for topic, translator in self._translators.items():
-            telemetry.gauge("records_in_flight", self.books.in_flight(topic), topic, translator.kind)
-        for stay, account in self.books.accounts.items():
-            labels = (stay.topic, str(stay.partition))
-            oldest = account.oldest_ms()
-            if oldest is None:
-                telemetry.forget("oldest_unsettled_record_timestamp_seconds", *labels)
-            else:
-                telemetry.gauge("oldest_unsettled_record_timestamp_seconds", oldest / 1000, *labels)
-        for channel in self.delivery.channels:
-            endpoint = channel.endpoint
-            telemetry.gauge("inflight_requests", channel.in_hand, endpoint)
-            telemetry.gauge("objects_limit", self._objects_limit(endpoint), endpoint)
-            if channel.pool.remaining is not None:
-                telemetry.gauge("braze_rate_limit_remaining", channel.pool.remaining, endpoint)
-            if channel.pool.limit is not None:
-                telemetry.gauge("braze_rate_limit_limit", channel.pool.limit, endpoint)
-            telemetry.count("throttled_seconds_total", channel.pool.frozen_s(self._clock.now()), endpoint)
-        telemetry.gauge("queue_records", self.delivery.batcher.waiting, "track")
-        telemetry.gauge("queue_records", self.delivery.campaigns.waiting, "trigger")
-        telemetry.gauge("queue_records", sum(len(chunk.records) for chunk in self._chunks), "taken")
-        telemetry.gauge("parked_campaigns", self.delivery.campaigns.parked_campaigns)
-        telemetry.gauge("parked_records", self.delivery.campaigns.parked)
-        imbalance = self.books.imbalance()
-        telemetry.gauge("audit_imbalance_records", imbalance)
-        if imbalance:
-            telemetry.change("audit", "fault", "error", "audit_imbalance", records=imbalance)
-
 
 def _explain(why: Misconfigured) -> str:
     return f"{why.cause.replace('_', ' ')}: {why.remedy}"
-
-
-def _latencies(
-    records: Iterable[Outbound], translators: Mapping[str, Translator], at: float
-) -> dict[Kind, list[float]]:
-    """Seconds from each record's Kafka timestamp to now, by kind; records without a timestamp have none."""
-    by_kind: dict[Kind, list[float]] = {}
-    for record in records:
-        kind, millis = record.record.timestamp()
-        if kind:
-            by_kind.setdefault(translators[record.stay.topic].kind, []).append(max(0.0, at - millis / 1000))
-    return by_kind

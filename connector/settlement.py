@@ -1,0 +1,161 @@
+"""What becomes of a record in the end: into the books, into the counters, room for the next one, and its letter.
+
+Asynchronous only where a dead letter is written: its record is settled when the broker has acknowledged it, not before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from connector.books import Books
+from connector.braze import Endpoint
+from connector.delivery import Conclusion
+from connector.letters import letter_headers
+from connector.ports import DeadLetters, Source
+from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, Reason, Rejected
+from connector.telemetry import Telemetry
+
+_DECODING: frozenset[Reason] = frozenset({"undecodable", "trailing_bytes", "bad_framing", "header_framing"})
+
+
+class Settlement:
+    """The end of every record.
+
+    Args:
+        books: Where it is entered.
+        source: Told that there is room again.
+        dead_letters: Where letters go.
+        telemetry: Metrics and log.
+        spawn: Starts a task that the pipeline looks after.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        source: Source,
+        dead_letters: DeadLetters,
+        telemetry: Telemetry,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._books = books
+        self._source = source
+        self._dead_letters = dead_letters
+        self._telemetry = telemetry
+        self._spawn = spawn
+        self._open_letters: dict[Assignment, int] = {}
+        self.news = asyncio.Event()
+        """Set whenever something was settled: wakes whoever drains."""
+
+    def has_open_letters(self, stays: set[Assignment]) -> bool:
+        """Whether dead letters of these stays are written and not acknowledged."""
+        return any(self._open_letters.get(stay) for stay in stays)
+
+    def conclude(self, done: Conclusion, at: float) -> None:
+        """Everything that an answer of Braze's (or a rule, before asking) has decided.
+
+        Args:
+            done: What was decided.
+            at: Epoch seconds of Braze's acceptance.
+        """
+        if done.delivered:
+            self._settle(done.delivered, Fate.DELIVERED)
+            for kind, latencies in _latencies(done.delivered, self._books.kinds, at).items():
+                self._telemetry.observe("delivery_latency_seconds", latencies, kind)
+        if done.coalesced:
+            self._settle(done.coalesced, Fate.COALESCED)
+        for record, reason in done.skipped:
+            self.skip(record.stay, record.record, reason)
+        for dead in done.dead:
+            stay, kind = dead.record.stay, self._books.kinds[dead.record.stay.topic]
+            if dead.reason == "refused":
+                endpoint = Endpoint.TRIGGER if kind is Kind.CAMPAIGN else Endpoint.TRACK
+                self._telemetry.count("braze_object_errors_total", 1, endpoint)
+            self._bury(
+                stay, dead.record.record, dead.reason, dead.detail, status=dead.status, attempts=dead.attempts
+            )  # fmt: skip
+        if done.may_double:
+            self._telemetry.count("possible_duplicates_total", done.may_double)
+        self.news.set()
+
+    def skip(self, stay: Assignment, record: KafkaRecord, reason: str) -> None:
+        """A rule settles the record without sending it."""
+        if self._settle_one(stay, record, Fate.SKIPPED):
+            self._telemetry.count("records_skipped_total", 1, reason)
+            if reason == "tombstone":
+                self._telemetry.count("tombstones_total", 1, stay.topic)
+
+    def reject(self, stay: Assignment, record: KafkaRecord, rejected: Rejected, schema_id: int | None) -> None:
+        """The record cannot become an object of Braze's."""
+        if rejected.reason in _DECODING:
+            self._telemetry.count("decode_errors_total", 1, rejected.reason)
+        self._bury(stay, record, rejected.reason, rejected.detail, schema_id=schema_id)
+
+    def _settle(self, records: Sequence[Outbound], fate: Fate) -> None:
+        late = self._books.late
+        self._books.settle(records, fate)
+        self._telemetry.count("late_settlements_total", self._books.late - late)
+        counts: dict[Assignment, tuple[int, int]] = {}
+        for record in records:
+            count, size = counts.get(record.stay, (0, 0))
+            counts[record.stay] = (count + 1, size + len(record.record.value() or b""))
+        for stay, (count, size) in counts.items():
+            if stay in self._books.accounts:
+                self._source.release(stay, count, size)
+                self._count(stay, count, fate)
+
+    def _settle_one(self, stay: Assignment, record: KafkaRecord, fate: Fate) -> bool:
+        if not self._books.settle_one(stay, record.offset(), fate):
+            self._telemetry.count("late_settlements_total")
+            return False
+        self._source.release(stay, 1, len(record.value() or b""))
+        self._count(stay, 1, fate)
+        self.news.set()
+        return True
+
+    def _count(self, stay: Assignment, count: int, fate: Fate) -> None:
+        self._telemetry.count("records_settled_total", count, stay.topic, self._books.kinds[stay.topic], fate)
+
+    def _bury(
+        self,
+        stay: Assignment,
+        record: KafkaRecord,
+        reason: Reason,
+        detail: str,
+        *,
+        schema_id: int | None = None,
+        status: int = 0,
+        attempts: int = 0,
+    ) -> None:
+        if stay not in self._books.accounts:
+            return  # its next owner decides
+        kind = self._books.kinds[stay.topic]
+        headers = letter_headers(
+            record, stay, kind, reason, detail, schema_id=schema_id, status=status, attempts=attempts
+        )  # fmt: skip
+        self._open_letters[stay] = self._open_letters.get(stay, 0) + 1
+        self._spawn(self._write(stay, record, headers, reason))
+
+    async def _write(
+        self, stay: Assignment, record: KafkaRecord, headers: list[tuple[str, bytes]], reason: Reason
+    ) -> None:
+        try:
+            await self._dead_letters.write(record, headers)
+            if self._settle_one(stay, record, Fate.DEAD_LETTERED):
+                self._telemetry.count("records_dead_lettered_total", 1, reason)
+        finally:
+            left = self._open_letters.pop(stay) - 1
+            if left:
+                self._open_letters[stay] = left
+            self.news.set()
+
+
+def _latencies(records: Sequence[Outbound], kinds: Mapping[str, Kind], at: float) -> dict[Kind, list[float]]:
+    """Seconds from each record's Kafka timestamp to `at`, by kind; records without a timestamp have none."""
+    by_kind: dict[Kind, list[float]] = {}
+    for record in records:
+        timestamp_type, millis = record.record.timestamp()
+        if timestamp_type:
+            by_kind.setdefault(kinds[record.stay.topic], []).append(max(0.0, at - millis / 1000))
+    return by_kind
