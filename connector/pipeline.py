@@ -493,6 +493,7 @@ class Pipeline:
         if not commits and self._lease.is_ageing(self._clock.boot()):
             idle = [account for stay, account in self.books.accounts.items() if stay not in leaving]
             commits = [self.books.commit_of(idle[0], at_ms, closed=False)] if idle else []
+        self._source.hold_back(frozenset(s for s, each in self.books.accounts.items() if self.books.is_map_full(each)))
         if self.books.cut_offsets > cut:
             self.telemetry.count("offset_map_cut_total", self.books.cut_offsets - cut)
         if not commits:

@@ -161,6 +161,10 @@ class Source(Protocol):
         """Stop (or go on) fetching, for all partitions."""
         ...
 
+    def hold_back(self, stays: frozenset[Assignment]) -> None:
+        """These take nothing new until they are named no more: what a commit can tell of them is full."""
+        ...
+
     async def close(self) -> None:
         """Leave the group; partitions still owned are revoked first."""
         ...

@@ -124,6 +124,7 @@ class KafkaSource:
         self._flows: dict[Partition, _Flow] = {}
         self._epochs = 0
         self._held = False
+        self._held_back: frozenset[Assignment] = frozenset()
         self._closing = threading.Event()
         self._ended: asyncio.Future[None] | None = None
         self._troubles: set[str] = set()
@@ -164,6 +165,10 @@ class KafkaSource:
     def hold(self, *, held: bool) -> None:
         """Stop or go on fetching."""
         self._held = held
+
+    def hold_back(self, stays: frozenset[Assignment]) -> None:
+        """Fetch nothing more of these, until they are named no more."""
+        self._held_back = stays
 
     async def close(self) -> None:
         """Leave the group."""
@@ -411,9 +416,10 @@ class KafkaSource:
             share = max(
                 flow.outstanding / self._bounds.records, flow.outstanding_bytes / self._bounds.bytes
             ) * len(flows)  # fmt: skip
-            if not flow.paused and (self._held or (used >= 1 and share >= 1)):
+            held = self._held or flow.stay in self._held_back
+            if not flow.paused and (held or (used >= 1 and share >= 1)):
                 pause.append(flow)
-            elif flow.paused and not self._held and (used <= 0.5 or share <= 0.5):
+            elif flow.paused and not held and (used <= 0.5 or share <= 0.5):
                 resume.append(flow)
         for flow in pause:
             flow.paused = True

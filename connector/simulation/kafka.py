@@ -116,6 +116,7 @@ class SimulatedSource:
         self._bound = bound
         self._listener: Callable[[SourceEvent], None] | None = None
         self._held = False
+        self._held_back: frozenset[Assignment] = frozenset()
         self._alive = True
         self._pump: asyncio.Task[None] | None = None
         self._positions: dict[TopicPartition, int] = {}
@@ -144,6 +145,10 @@ class SimulatedSource:
     def hold(self, *, held: bool) -> None:
         """Stop or go on fetching."""
         self._held = held
+
+    def hold_back(self, stays: frozenset[Assignment]) -> None:
+        """Fetch nothing more of these, until they are named no more."""
+        self._held_back = stays
 
     async def close(self) -> None:
         """Leave the group."""
@@ -203,6 +208,8 @@ class SimulatedSource:
             if self._held or used >= self._bound:
                 continue
             for name in list(self._positions):
+                if self.stays[name] in self._held_back:
+                    continue
                 log = self._group.logs[name]
                 position = self._positions[name]
                 ahead: Iterator[KafkaRecord] = (each for each in log.records if each.offset() >= position)

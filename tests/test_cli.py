@@ -1,0 +1,202 @@
+"""The command as its users meet it: words, exit codes, what is printed."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+from confluent_kafka import Producer
+from typer.testing import CliRunner
+
+from connector import __version__
+from connector.cli import app
+
+KEY = "not-a-real-key"
+COMMAND = [sys.executable, "-m", "connector"]
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    """librdkafka's in-process broker, with the topics made."""
+    owner = Producer({"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "error_cb": lambda _error: None})
+    metadata = owner.list_topics(timeout=10)
+    first = next(iter(metadata.brokers.values()))
+    yield f"{first.host}:{first.port}"
+    del owner
+
+
+@contextmanager
+def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def double() -> Iterator[str]:
+    with started(["simulate-braze", "--port", "0", "--api-key", KEY]) as process:
+        assert process.stdout is not None
+        match = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert match is not None, "the address is the first line"
+        yield match.group()
+
+
+def configuration(directory: Path, broker: str, endpoint: str, **changes: Any) -> Path:
+    tree = {
+        "kafka": {"bootstrap.servers": broker, "group.id": "cli"},
+        "topics": {"events": {"kind": "event"}},
+        "braze": {"endpoint": endpoint, "api_key": KEY},
+        "http": {"host": "127.0.0.1", "port": 0},
+        "dead_letter_topic": "letters",
+    } | changes
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+def test_the_version_is_said() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+
+    assert result.exit_code == 0
+    assert result.output == f"aiq-braze {__version__}\n"
+
+
+def test_a_command_that_does_not_exist_yet_is_absent() -> None:
+    assert CliRunner().invoke(app, ["plan"]).exit_code == 2
+    assert CliRunner().invoke(app, ["replay"]).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_wrong_configuration_is_one_line_a_fault_and_exit_code_2(tmp_path: Path, command: str) -> None:
+    path = configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1", http={"port": -1}, surprise=1)
+
+    result = CliRunner().invoke(app, [command, "--config", str(path)])
+
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "http.port: Input should be greater than or equal to 0",
+        "surprise: unknown key",
+    ]
+
+
+def test_a_mapping_that_the_schema_does_not_bear_is_named_at_start(tmp_path: Path) -> None:
+    topics = {"events": {"kind": "event", "mapping": {"name": "event_nam"}}}
+
+    result = CliRunner().invoke(
+        app, ["run", "--config", str(configuration(tmp_path, "x:1", "http://127.0.0.1:1", topics=topics))]
+    )
+
+    assert result.exit_code == 2
+    assert "topics.events.mapping" in result.stderr
+    assert "event_nam" in result.stderr
+    assert "event_name" in result.stderr, "the near field is named"
+
+
+def test_check_says_what_is_fine_and_what_is_missing(
+    tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.check._CALL_S", 1.0)  # the in-process broker does not describe configurations
+    with double() as endpoint:
+        Producer({"bootstrap.servers": broker}).list_topics("events", timeout=10)  # asking makes it
+        path = configuration(tmp_path, broker, endpoint)
+
+        missing = CliRunner().invoke(app, ["check", "--config", str(path)])
+        Producer({"bootstrap.servers": broker}).list_topics("letters", timeout=10)
+        fine = CliRunner().invoke(app, ["check", "--config", str(path)])
+        refused = CliRunner().invoke(
+            app, ["check", "--config", str(path)], env={"AIQ_BRAZE__BRAZE__API_KEY": "another-key"}
+        )
+
+    assert missing.exit_code == 3
+    assert "refused letters: the dead-letter topic does not exist: make it" in missing.output
+    assert fine.exit_code == 0, fine.output
+    assert "ok      events: 4 partitions" in fine.output
+    assert "ok      braze: /users/track: the key is accepted and has users.track" in fine.output
+    assert refused.exit_code == 3
+    assert "Braze does not accept the API key" in refused.output
+    assert "another-key" not in refused.output
+
+
+def test_check_names_a_missing_permission(tmp_path: Path, broker: str) -> None:
+    with double() as endpoint:
+        fault = [{"do": "status", "status": 403, "body": {"message": "Access Denied"}, "times": None}]
+        _post(f"{endpoint}/_double/faults", fault)
+
+        result = CliRunner().invoke(app, ["check", "--config", str(configuration(tmp_path, broker, endpoint))])
+
+    assert result.exit_code == 3
+    assert "users.track" in result.output
+
+
+def test_check_says_that_kafka_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.check._CALL_S", 0.5)
+
+    result = CliRunner().invoke(
+        app, ["check", "--config", str(configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1"))]
+    )
+
+    assert result.exit_code == 3
+    assert "refused kafka: no answer" in result.output
+    assert "refused braze: no answer" in result.output
+
+
+def test_the_demo_prints_one_clean_audit(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [*COMMAND, "demo", "--json", "--records", "3000", "--seed", "7"],
+        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+    )  # fmt: skip
+
+    assert process.returncode == 0, process.stderr
+    audit = json.loads(process.stdout.splitlines()[-1])
+    assert audit["produced"] == 3000
+    assert audit["delivered"] + audit["coalesced"] + audit["dead_lettered"] + audit["skipped"] == 3000
+    assert audit["dead_lettered"] > 0
+    assert [audit[name] for name in ("lost", "duplicated", "order_violations", "quota_refusals")] == [0, 0, 0, 0]
+
+
+def test_run_serves_its_probes_and_leaves_well_on_sigterm(tmp_path: Path, broker: str) -> None:
+    Producer({"bootstrap.servers": broker}).list_topics("events", timeout=10)
+    with double() as endpoint, started(["run", "--config", str(configuration(tmp_path, broker, endpoint))]) as process:
+        assert process.stderr is not None
+        port = _logged(process.stderr, "connector_started")["http_port"]
+        _logged(process.stderr, "partitions_assigned")
+
+        assert _get(f"http://127.0.0.1:{port}/readyz")["ready"] is True
+        assert _get(f"http://127.0.0.1:{port}/livez")["live"] is True
+        assert b"aiq_braze_records_consumed_total" in urlopen(f"http://127.0.0.1:{port}/metrics").read()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert "partitions_revoked" in process.stderr.read()
+
+
+def _logged(stream: IO[str], event: str) -> dict[str, Any]:
+    """The log line of an event; the stream ends if the process does."""
+    deadline = time.monotonic() + 60
+    for line in stream:
+        if f'"{event}"' in line:
+            found: dict[str, Any] = json.loads(line)
+            return found
+        assert time.monotonic() < deadline
+    raise AssertionError(f"{event} was never logged")
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urlopen(url) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
+def _post(url: str, document: Any) -> None:
+    urlopen(Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})).close()
