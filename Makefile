@@ -37,6 +37,9 @@ format: $(STAMP) ## Write the format and the lint's safe fixes
 run: $(STAMP) ## The connector itself, with the configuration in CONFIG=
 	$(BIN)/aiq-braze run --config $(CONFIG)
 
+bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apache Kafka (needs a JVM and Maven)
+	$(BIN)/python -m bench $(BENCH)
+
 docs: $(STAMP) ## The generated pages: configuration, metrics
 	$(BIN)/python -m connector.reference docs
 

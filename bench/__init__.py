@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench`. A timing is never a test."""
