@@ -101,11 +101,15 @@ def _start(contestant: str, children: Children, folder: Path, address: str, endp
     group = f"{contestant}{'-idle' if idle else ''}"
     log = folder / f"{group}.log"
     if contestant == "loop":
-        return children.start([sys.executable, ROOT / "bench" / "loop.py", address, group, endpoint, KEY], log)
-    suffix = "-idle" if idle else ""
+        suffix = ["-idle"] if idle else []
+        return children.start([sys.executable, ROOT / "bench" / "loop.py", address, group, endpoint, KEY, *suffix], log)
+    idle_suffix = "-idle" if idle else ""
     settings = {
         "kafka": {"bootstrap.servers": address, "group.id": group},
-        "topics": {f"bench-audiences{suffix}": {"kind": "audience"}, f"bench-events{suffix}": {"kind": "event"}},
+        "topics": {
+            f"bench-audiences{idle_suffix}": {"kind": "audience"},
+            f"bench-events{idle_suffix}": {"kind": "event"},
+        },
         "dead_letter_topic": "bench-letters",
         "braze": {"endpoint": endpoint, "api_key": KEY},
         "http": {"host": "127.0.0.1", "port": 0},

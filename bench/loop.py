@@ -1,6 +1,6 @@
 """The rival: what a good engineer writes in an afternoon. No order, no blame, no quota; one barrier a round.
 
-`python bench/loop.py ADDRESS GROUP ENDPOINT KEY`: reads both topics of the benchmark, 16 requests of 75 at a time.
+`python bench/loop.py ADDRESS GROUP ENDPOINT KEY [SUFFIX]`: reads both topics of the benchmark, 16 requests of 75 at a time.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 from fastavro import parse_schema, schemaless_reader
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
-TOPICS = {"bench-audiences": "AudienceMembership.avsc", "bench-events": "ProfileEvent.avsc"}
+FILES = {"bench-audiences": "AudienceMembership.avsc", "bench-events": "ProfileEvent.avsc"}
 
 
 def attribute(record: dict) -> dict:
@@ -36,12 +36,12 @@ def event(record: dict) -> dict:
     }
 
 
-async def main(address: str, group: str, endpoint: str, key: str) -> None:
-    schemas = {topic: parse_schema(json.loads((SCHEMAS / file).read_text())) for topic, file in TOPICS.items()}
+async def main(address: str, group: str, endpoint: str, key: str, suffix: str = "") -> None:
+    schemas = {topic + suffix: parse_schema(json.loads((SCHEMAS / file).read_text())) for topic, file in FILES.items()}
     consumer = Consumer(
         {"bootstrap.servers": address, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
     )
-    consumer.subscribe(list(TOPICS))
+    consumer.subscribe(list(schemas))
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as session:
 

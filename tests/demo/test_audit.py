@@ -1,0 +1,100 @@
+"""An audit that cannot fail proves nothing: each of its verdicts is provoked here."""
+
+import pytest
+
+from connector.demo.audit import Audit
+from connector.demo.workload import Made, Workload
+from connector.records import Kind, TopicPartition
+from connector.settings import PACKAGED_SCHEMAS
+
+WHERE = TopicPartition("events", 0)
+
+
+@pytest.fixture
+def audit() -> Audit:
+    """Three good events of one user in one partition, and one bad one."""
+    audit = Audit()
+    for number in range(4):
+        audit.made[number] = Made(number, Kind.EVENT, "u", b"", "dead_lettered" if number == 3 else "delivered")
+        audit.positions[number] = (WHERE, number)
+    return audit
+
+
+def arrive(audit: Audit, *numbers: int) -> None:
+    for request, number in enumerate(numbers):
+        audit.applied(request, "events", 0, {"properties": {"number": number}})
+
+
+def test_all_in_order_is_clean(audit: Audit) -> None:
+    arrive(audit, 0, 1, 2)
+    audit.dead[WHERE, 3] = 1
+
+    assert (audit.lost(), audit.duplicated(), audit.misjudged(), audit.order_violations()) == ([], [], [], 0)
+
+
+def test_a_lost_record_is_seen(audit: Audit) -> None:
+    arrive(audit, 0, 2)
+    audit.dead[WHERE, 3] = 1
+
+    assert audit.lost() == [1]
+
+
+def test_a_lost_dead_letter_is_seen(audit: Audit) -> None:
+    arrive(audit, 0, 1, 2)
+
+    assert audit.lost() == [3]
+
+
+def test_a_doubled_record_is_seen(audit: Audit) -> None:
+    arrive(audit, 0, 1, 1, 2)
+
+    assert audit.duplicated() == [1]
+
+
+def test_a_record_both_applied_and_set_aside_is_doubled_and_misjudged(audit: Audit) -> None:
+    arrive(audit, 0, 1, 2)
+    audit.dead[WHERE, 1] = 1
+
+    assert audit.duplicated() == [1]
+    assert audit.misjudged() == [1]
+
+
+def test_a_bad_record_that_is_applied_is_misjudged(audit: Audit) -> None:
+    arrive(audit, 0, 1, 2, 3)
+
+    assert audit.misjudged() == [3]
+
+
+def test_an_overtaken_record_is_a_violation(audit: Audit) -> None:
+    arrive(audit, 0, 2, 1)
+
+    assert audit.order_violations() == 1
+
+
+def test_what_is_coalesced_into_one_object_arrived_together() -> None:
+    audit = Audit()
+    for number in range(3):
+        audit.made[number] = Made(number, Kind.AUDIENCE, "u", b"", "delivered")
+        audit.positions[number] = (WHERE, number)
+    audit.applied(
+        1, "attributes", 0, {"demo_record_1": True, "demo_record_0": True, "demo_record_2": True, "AIQ_1_a": True}
+    )
+
+    assert audit.lost() == []
+    assert audit.order_violations() == 0
+
+
+def test_a_workload_is_its_seed_s() -> None:
+    def made(seed: int) -> list[Made]:
+        return list(Workload(300, seed, PACKAGED_SCHEMAS, 1_790_000_000_000))
+
+    assert made(1) == made(1) != made(2)
+    assert {each.kind for each in made(1)} == set(Kind)
+
+
+def test_a_workload_holds_poison_and_repeated_event_ids() -> None:
+    made = list(Workload(5000, 3, PACKAGED_SCHEMAS, 1_790_000_000_000))
+
+    share = sum(each.expected != "delivered" for each in made) / len(made)
+    assert 0.005 < share < 0.02
+    assert {each.expected for each in made} == {"delivered", "dead_lettered", "skipped"}

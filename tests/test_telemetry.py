@@ -1,0 +1,70 @@
+import io
+import json
+
+import pytest
+
+from connector.telemetry import Telemetry
+
+
+def test_a_line_is_one_json_object_with_an_event_name() -> None:
+    log = io.StringIO()
+
+    Telemetry(output=log).log("info", "partitions_assigned", partitions=["a[0]@1"])
+
+    line = json.loads(log.getvalue())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "partitions_assigned", "level": "info", "partitions": ["a[0]@1"]}
+
+
+def test_a_state_is_told_when_it_changes_not_when_it_lasts() -> None:
+    log = io.StringIO()
+    telemetry = Telemetry(output=log)
+
+    for state in ("began", "began", "ended", "ended", "began"):
+        telemetry.change("kafka", state, "warning", f"trouble_{state}")
+
+    events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
+    assert events == ["trouble_began", "trouble_ended", "trouble_began"]
+
+
+def test_the_level_bounds_what_is_written() -> None:
+    log = io.StringIO()
+    telemetry = Telemetry(output=log, level="error")
+
+    telemetry.log("warning", "quiet")
+    telemetry.log("error", "loud")
+
+    assert "quiet" not in log.getvalue()
+    assert "loud" in log.getvalue()
+
+
+def test_a_forgotten_series_is_gone_and_may_return() -> None:
+    telemetry = Telemetry(output=None)
+    telemetry.gauge("committed_offset", 7, "t", "0")
+
+    telemetry.forget("committed_offset", "t", "0")
+    telemetry.forget("committed_offset", "t", "0")
+
+    assert telemetry.registry.get_sample_value("aiq_braze_committed_offset", {"topic": "t", "partition": "0"}) is None
+    telemetry.gauge("committed_offset", 8, "t", "0")
+    assert telemetry.value("committed_offset", "t", "0") == 8
+
+
+def test_two_processes_in_one_share_nothing() -> None:
+    one, other = Telemetry(output=None), Telemetry(output=None)
+
+    one.count("lease_lost_total")
+
+    assert other.value("lease_lost_total") == 0
+
+
+def test_a_quantile_is_interpolated_in_its_bucket() -> None:
+    telemetry = Telemetry(output=None)
+    telemetry.observe("delivery_latency_seconds", [0.3] * 50, "event")
+    telemetry.observe("delivery_latency_seconds", [0.6] * 50, "audience")
+
+    low, high = telemetry.quantiles("delivery_latency_seconds", (0.25, 0.75))
+
+    assert low == pytest.approx(0.375)
+    assert high == pytest.approx(0.75)
+    assert Telemetry(output=None).quantiles("delivery_latency_seconds", (0.5,)) == [0.0]
