@@ -1,6 +1,7 @@
 """The rival: what a good engineer writes in an afternoon. No order, no blame, no quota; one barrier a round.
 
-`python bench/loop.py ADDRESS GROUP ENDPOINT KEY [SUFFIX]`: reads both topics of the benchmark, 16 requests of 75 at a time.
+`python bench/loop.py ADDRESS GROUP ENDPOINT KEY [SUFFIX]`: reads both topics of the benchmark, 16 requests of 75 at
+a time.
 """
 
 import asyncio

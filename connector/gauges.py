@@ -25,6 +25,7 @@ def show_books(telemetry: Telemetry, books: Books) -> None:
     """What is in flight, how old, and whether it all adds up."""
     for topic, kind in books.kinds.items():
         telemetry.gauge("records_in_flight", books.in_flight(topic), topic, kind)
+    telemetry.gauge("inflight_records", sum(account.ledger.open_count for account in books.accounts.values()))
     for stay, account in books.accounts.items():
         oldest = account.oldest_ms()
         if oldest is None:  # a gauge of 0 would read as fifty years of delay

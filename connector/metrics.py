@@ -51,6 +51,7 @@ TABLE: Final[tuple[Metric, ...]] = (
         _RECORD,
     ),
     Metric("records_in_flight", "gauge", "Records consumed and not settled yet.", _RECORD),
+    Metric("inflight_records", "gauge", "The same over all topics."),
     Metric(
         "audit_imbalance_records",
         "gauge",

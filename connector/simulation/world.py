@@ -64,6 +64,7 @@ class Written:
         good: Whether it can be delivered.
         membership: For audiences: attribute name and value.
         expected_skip: A rule settles it without sending.
+        written_at: Wall clock.
     """
 
     where: TopicPartition
@@ -74,6 +75,7 @@ class Written:
     good: bool
     membership: tuple[str, bool] | None = None
     expected_skip: bool = False
+    written_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -228,6 +230,7 @@ class World:
             value = self._value(written)
             record: SimulatedRecord = self._group.append(where, user.encode(), value, int(rng.random() < 0.1))
             written.offset = record.offset()
+            written.written_at = self._clock.at()
             self.history.written.append(written)
 
     def _value(self, written: Written) -> bytes | None:
