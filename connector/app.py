@@ -189,7 +189,7 @@ class Connector:
             ),
             jitter,
         )
-        dead_letters = DeadLetterTopic(
+        self._dead_letters = DeadLetterTopic(
             settings.kafka,
             settings.dead_letter_topic,
             self._tell,
@@ -198,7 +198,7 @@ class Connector:
         self.pipeline = Pipeline(
             source=self.source,
             transport=self._client,
-            dead_letters=dead_letters,
+            dead_letters=self._dead_letters,
             schemas=self._registry,
             clock=SystemClock(),
             translators=translators(settings),
@@ -233,6 +233,7 @@ class Connector:
         finally:
             await self.health.close()
             await self._client.close()
+            self._dead_letters.close()
             if self._registry is not None:
                 await self._registry.close()
             self.telemetry.log("info", "connector_ended")

@@ -47,6 +47,12 @@ class DeadLetterTopic:
         self._waiting = 0
         self._serving: asyncio.Task[None] | None = None
 
+    def close(self) -> None:
+        """Let go of the brokers. What was not acknowledged is not settled, and is consumed again."""
+        if self._serving is not None:
+            self._serving.cancel()
+        self._producer = None
+
     async def write(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> None:
         """Write one letter; returns when it is acknowledged."""
         attempts = 0

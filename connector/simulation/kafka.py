@@ -258,6 +258,12 @@ class Group:
         log.end = record.offset() + 1
         return record
 
+    async def close(self) -> None:
+        """End what is still going on."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def join(self, member: SimulatedSource) -> None:
         """A process has started."""
         self._members.append(member)

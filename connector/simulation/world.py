@@ -325,6 +325,10 @@ class World:
             replica.pipeline.stop()
         async with asyncio.timeout(120):
             ends = await asyncio.gather(*(replica.running for replica in self._replicas), return_exceptions=True)
+        await self._group.close()
+        for replica in self._replicas:
+            replica.source.die()
+        await asyncio.sleep(0)  # lets what was cancelled end
         for end in ends:
             if isinstance(end, Exception):
                 self.history.violations.append(f"a replica failed: {end!r}")
