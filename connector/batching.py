@@ -109,10 +109,9 @@ def merged(records: Sequence[Outbound]) -> dict[str, Any]:
 def _is_plain(record: Outbound) -> bool:
     """Whether merging commutes with applying: no operation on the stored value, no deep merge."""
     values = record.object
-    for value in values.values():
-        if type(value) is dict and ("_merge_objects" in values or not ATTRIBUTE_OPERATIONS.isdisjoint(value)):
-            return False
-    return True
+    if "_merge_objects" in values:
+        return False  # whatever it holds itself: in one object with a neighbour it would merge the neighbour's values
+    return not any(type(value) is dict and not ATTRIBUTE_OPERATIONS.isdisjoint(value) for value in values.values())
 
 
 def _mergeable(attributes: list[Outbound]) -> int:
@@ -195,11 +194,11 @@ class Batcher:
             lane = lanes.get(record.user)
             if lane is None:
                 lane = lanes[record.user] = Lane(record.user)
-            if hold_until > now and hold_until > lane.held_until:
+            if hold_until > now:
                 self._hold(lane, hold_until)
             lane.attributes.append(record)
             self.waiting += 1
-            if not lane.ready_attributes:
+            if not lane.ready_attributes or lane.held_until > now:
                 self._refresh(lane, now)
 
     def add_events(self, records: Iterable[Outbound], now: float) -> None:
@@ -379,6 +378,8 @@ class Batcher:
             del self._lanes[lane.user]
 
     def _hold(self, lane: Lane, until: float) -> None:
+        if until <= lane.held_until:
+            return
         lane.held_until = until
         self._hold_number += 1
         heapq.heappush(self._holds, (until, self._hold_number, lane))

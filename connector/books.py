@@ -77,7 +77,7 @@ class Books:
 
     def __init__(self, kinds: dict[str, Kind], settle_s: float) -> None:
         self.kinds = kinds
-        self._settle_s = settle_s
+        self._settle_ms = round(settle_s * 1000)
         self.accounts: dict[Assignment, Account] = {}
         self.tallies: dict[str, Tally] = {topic: Tally() for topic in kinds}
         self.ignored_maps = 0
@@ -93,15 +93,15 @@ class Books:
                 left = decode(start.metadata, start.offset)
             except ForeignMetadata:
                 self.ignored_maps += 1
-        hold_s = 0.0
-        if kind is Kind.AUDIENCE and self._settle_s > 0:
+        hold_ms = 0
+        if kind is Kind.AUDIENCE:
             # A clock that differs from the last owner's must not hold us longer than a whole settle time.
-            hold_s = min(max(0.0, (left.settle_until_ms - at_ms) / 1000), self._settle_s)
+            hold_ms = min(max(0, left.settle_until_ms - at_ms), self._settle_ms)
             if start.metadata and not left.closed:
-                hold_s = self._settle_s  # nobody said that nothing was on the wire
-        account = Account(start.stay, kind, Ledger(start.stay, start.offset, left), now + hold_s)
+                hold_ms = self._settle_ms  # nobody said that nothing was on the wire
+        account = Account(start.stay, kind, Ledger(start.stay, start.offset, left), now + hold_ms / 1000)
         # Handed on even if nothing is sent in this stay: the next owner must wait for the same writes.
-        account.settle_until_ms = at_ms + int(hold_s * 1000) if hold_s else 0
+        account.settle_until_ms = at_ms + hold_ms if hold_ms else 0
         self.accounts[start.stay] = account
         return account
 
@@ -148,19 +148,18 @@ class Books:
 
     def wrote_attributes(self, stays: Iterable[Assignment], at_ms: int) -> None:
         """An attempt to write attributes of these stays has ended; Braze may apply it until the settle time is over."""
-        until = at_ms + int(self._settle_s * 1000)
+        until = at_ms + self._settle_ms
         for stay in stays:
             account = self.accounts.get(stay)
             if account is not None:
                 account.settle_until_ms = max(account.settle_until_ms, until)
 
-    def commits(self, at_ms: int, only: Iterable[Assignment] | None = None, *, closing: bool = False) -> list[Commit]:
-        """What is to be committed now: every account with news, or the closing commit of `only`."""
-        chosen = self.accounts.values() if only is None else [self.accounts[s] for s in only if s in self.accounts]
+    def commits(self, at_ms: int) -> list[Commit]:
+        """What is to be committed now: every account with news."""
         return [
-            self.commit_of(account, at_ms, closed=closing)
-            for account in chosen
-            if closing or account.ledger.is_dirty
+            self.commit_of(account, at_ms, closed=False)
+            for account in self.accounts.values()
+            if account.ledger.is_dirty
         ]  # fmt: skip
 
     def commit_of(self, account: Account, at_ms: int, *, closed: bool) -> Commit:

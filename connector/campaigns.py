@@ -33,10 +33,16 @@ class CampaignLane(UserLane):
 
 @dataclass(slots=True)
 class _Parked:
-    """A campaign that Braze does not send at present."""
+    """A campaign that Braze does not send at present.
+
+    Attributes:
+        until: Not asked about before.
+        probe: The lane of the one trigger that asks about it now.
+        sends: What waits, oldest first.
+    """
 
     until: float
-    probing: bool = False
+    probe: CampaignLane | None = None
     sends: deque[CampaignSend] = field(default_factory=deque)
 
 
@@ -104,7 +110,7 @@ class CampaignBatcher:
         """When to call `take`: at `now` or earlier if at once, None if nothing waits for time to pass."""
         due = min((self._due(heads, headroom, now) for heads in self._heads.values()), default=None)
         for parked in self._parked.values():
-            if parked.sends and not parked.probing and (due is None or parked.until < due):
+            if parked.sends and parked.probe is None and (due is None or parked.until < due):
                 due = parked.until
         return due
 
@@ -135,10 +141,15 @@ class CampaignBatcher:
         for lane in lanes:
             if not isinstance(lane, CampaignLane):
                 continue
+            if self._lanes.get(lane.user) is not lane:
+                for parked in self._parked.values():
+                    if parked.probe is lane:
+                        parked.probe = None
+                continue
             lane.busy = False
             if lane.waiting:
                 self._head(lane, now)
-            elif self._lanes.get(lane.user) is lane:
+            else:
                 del self._lanes[lane.user]
 
     def park(self, campaign_id: str, sends: Iterable[CampaignSend], until: float) -> None:
@@ -148,7 +159,6 @@ class CampaignBatcher:
         """
         parked = self._parked.setdefault(campaign_id, _Parked(until))
         parked.until = until
-        parked.probing = False
         returned = list(sends)
         parked.sends.extendleft(reversed(returned))
         self.waiting += len(returned)
@@ -156,23 +166,28 @@ class CampaignBatcher:
         self._bound(parked)
 
     def unpark(self, campaign_id: str, now: float) -> None:
-        """Braze sends it again: its triggers queue up behind their users' others."""
-        parked = self._parked.pop(campaign_id, None)
-        if parked is not None:
-            self.parked -= len(parked.sends)
-            self.waiting -= len(parked.sends)
-            self.add(parked.sends, now)
+        """Braze sends it again: its triggers go first, being older than whatever else of their users waits.
+
+        While a probe of it is in hand nothing happens, or a newer trigger of the probe's user could overtake it.
+        """
+        parked = self._parked.get(campaign_id)
+        if parked is None or parked.probe is not None:
+            return
+        del self._parked[campaign_id]
+        self.parked -= len(parked.sends)
+        fronts: dict[str, list[CampaignSend]] = {}
+        for send in parked.sends:
+            fronts.setdefault(send.user, []).append(send)
+        for user, front in fronts.items():
+            lane = self._lanes.get(user)
+            if lane is None:
+                lane = self._lanes[user] = CampaignLane(user)
+            lane.waiting.extendleft(reversed(front))
+        self._find_heads(now)
 
     def is_parked(self, campaign_id: str) -> bool:
         """Whether the campaign is set aside."""
         return campaign_id in self._parked
-
-    def end_probe(self, campaign_id: str, until: float) -> None:
-        """A probe brought no answer about the campaign: ask again at `until`."""
-        parked = self._parked.get(campaign_id)
-        if parked is not None:
-            parked.probing = False
-            parked.until = until
 
     def withdraw(self, stays: set[Assignment], now: float) -> list[CampaignSend]:
         """Take out all that waits for these stays (their partitions leave) and return it; none of it was sent."""
@@ -189,11 +204,16 @@ class CampaignBatcher:
             parked.sends = deque(send for send in parked.sends if send.stay not in stays)
         self.waiting -= len(gone)
         if gone:
-            self._heads.clear()
-            for lane in list(self._lanes.values()):
-                if not lane.busy:
-                    self.release([lane], now)
+            self._find_heads(now)
         return gone
+
+    def stale(self, send: CampaignSend, at: float) -> SkipReason | None:
+        """Why a trigger must not be sent any more; None: it may."""
+        if send.expires_at_ms is not None and send.expires_at_ms <= at * 1000:
+            return "expired"
+        if self._max_age_s is not None and send.requested_at_ms is not None:
+            return "too_old" if send.requested_at_ms < (at - self._max_age_s) * 1000 else None
+        return None
 
     def _bound(self, parked: _Parked) -> None:
         while self.parked > self._parked_max and parked.sends:
@@ -204,24 +224,28 @@ class CampaignBatcher:
     def _head(self, lane: CampaignLane, now: float) -> None:
         self._heads.setdefault(lane.waiting[0].campaign_id, deque()).append((now, lane))
 
+    def _find_heads(self, now: float) -> None:
+        """List all lanes anew, after their fronts have changed."""
+        self._heads.clear()
+        self.release([lane for lane in self._lanes.values() if not lane.busy], now)
+
     def _due(self, heads: deque[tuple[float, CampaignLane]], headroom: float, now: float) -> float:
         return now if len(heads) >= self.recipients_max else heads[0][0] + self._linger_s * (1.0 - headroom)
 
     def _choose(self, now: float, headroom: float, *, draining: bool) -> tuple[str, ClosedBy] | None:
-        """The campaign whose batch leaves next: any full one, else the one that has waited longest."""
-        oldest: tuple[float, str] | None = None
+        """Of the campaigns whose batch may leave the one that has waited longest: none starves behind a busy one."""
+        chosen: tuple[float, str, ClosedBy] | None = None
         for campaign_id, heads in self._heads.items():
+            since = heads[0][0]
+            if chosen is not None and chosen[0] <= since:
+                continue
             if len(heads) >= self.recipients_max:
-                return campaign_id, "full"
-            if oldest is None or heads[0][0] < oldest[0]:
-                oldest = (heads[0][0], campaign_id)
-        if oldest is None:
-            return None
-        if draining:
-            return oldest[1], "drain"
-        if oldest[0] + self._linger_s * (1.0 - headroom) > now:
-            return None
-        return oldest[1], "idle" if headroom >= 0.5 else "linger"
+                chosen = since, campaign_id, "full"
+            elif draining:
+                chosen = since, campaign_id, "drain"
+            elif self._due(heads, headroom, now) <= now:
+                chosen = since, campaign_id, "idle" if headroom >= 0.5 else "linger"
+        return chosen[1:] if chosen is not None else None
 
     def _fill(
         self,
@@ -236,7 +260,7 @@ class CampaignBatcher:
         while heads and len(recipients) < self.recipients_max:
             _, lane = heads.popleft()
             send = lane.waiting.popleft()
-            reason = self._stale(send, at)
+            reason = self.stale(send, at)
             if reason is not None:
                 expired.append((send, reason))
                 self.waiting -= 1
@@ -260,27 +284,26 @@ class CampaignBatcher:
         at: float,
         expired: list[tuple[CampaignSend, SkipReason]],
     ) -> CampaignBatch | None:
-        """One trigger of a parked campaign whose time to ask again has come."""
+        """One trigger of a parked campaign whose time to ask again has come; those past their time step out."""
         for campaign_id, parked in list(self._parked.items()):
-            if parked.probing or parked.until > now:
+            if parked.probe is not None or parked.until > now:
                 continue
-            while parked.sends:
-                send = parked.sends.popleft()
-                self.parked -= 1
-                self.waiting -= 1
-                reason = self._stale(send, at)
-                if reason is not None:
+            waited, parked.sends = parked.sends, deque()
+            for send in waited:
+                reason = self.stale(send, at)
+                if reason is None:
+                    parked.sends.append(send)
+                else:
                     expired.append((send, reason))
-                    continue
-                parked.probing = True
-                # Its own lane may be busy with another campaign; a probe has one of its own that nobody waits in.
-                return CampaignBatch(campaign_id, [Piece(CampaignLane(send.user), "recipients", [send])], "linger")
-            del self._parked[campaign_id]  # nothing is left to ask with: the next trigger will find out
-        return None
-
-    def _stale(self, send: CampaignSend, at: float) -> SkipReason | None:
-        if send.expires_at_ms is not None and send.expires_at_ms <= at * 1000:
-            return "expired"
-        if self._max_age_s is not None and send.requested_at_ms is not None:
-            return "too_old" if send.requested_at_ms < (at - self._max_age_s) * 1000 else None
+            self.parked -= len(waited) - len(parked.sends)
+            self.waiting -= len(waited) - len(parked.sends)
+            if not parked.sends:
+                del self._parked[campaign_id]  # nothing is left to ask with: the next trigger will find out
+                continue
+            send = parked.sends.popleft()
+            self.parked -= 1
+            self.waiting -= 1
+            # Its user's lane may be busy with another campaign; a probe has one of its own that nobody waits in.
+            parked.probe = CampaignLane(send.user)
+            return CampaignBatch(campaign_id, [Piece(parked.probe, "recipients", [send])], "linger")
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -44,7 +45,8 @@ class DeadLetterTopic:
         self._tell = tell
         self._failed = failed
         self._producer: Producer | None = None
-        self._waiting = 0
+        self._waiting: dict[asyncio.Future[KafkaError | None], Producer] = {}
+        self._failing = 0  # letters that were not taken at their last try
         self._serving: asyncio.Task[None] | None = None
 
     def close(self) -> None:
@@ -55,19 +57,22 @@ class DeadLetterTopic:
 
     async def write(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> None:
         """Write one letter; returns when it is acknowledged."""
-        attempts = 0
-        while True:
-            error = await self._produce(record, headers)
-            if error is None:
-                if attempts:
-                    self._tell(Cured(REASON))
-                return
-            self._failed()
-            self._tell(Trouble(REASON, f"{self._topic}: Kafka says {error.name()}: {_remedy(error)}"))
-            await asyncio.sleep(_AGAIN_S[min(attempts, len(_AGAIN_S) - 1)])
-            attempts += 1
-            if self._producer is not None and error.fatal():
-                self._producer = None  # an idempotent producer that lost its state is made anew
+        error = await self._produce(record, headers)
+        if error is None:
+            return
+        self._failing += 1
+        try:
+            for wait_s in chain(_AGAIN_S, repeat(_AGAIN_S[-1])):
+                self._failed()
+                self._tell(Trouble(REASON, f"{self._topic}: Kafka says {error.name()}: {_remedy(error)}"))
+                await asyncio.sleep(wait_s)
+                error = await self._produce(record, headers)
+                if error is None:
+                    break
+        finally:
+            self._failing -= 1
+        if not self._failing:  # a letter that still waits has its say
+            self._tell(Cured(REASON))
 
     async def _produce(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> KafkaError | None:
         loop = asyncio.get_running_loop()
@@ -79,9 +84,10 @@ class DeadLetterTopic:
 
         if self._producer is None:
             self._producer = Producer({**self._properties, "error_cb": lambda _error: None})
+        producer = self._producer
         kind, timestamp = record.timestamp()
         try:
-            self._producer.produce(
+            producer.produce(
                 self._topic,
                 value=record.value(),
                 key=record.key(),
@@ -91,22 +97,38 @@ class DeadLetterTopic:
             )
         except BufferError:
             return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001  # the library's own spelling
-        except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            return reason
-        self._waiting += 1
-        try:
-            if self._serving is None or self._serving.done():
-                self._serving = loop.create_task(self._serve())
-            return await answer
-        finally:
-            self._waiting -= 1
+        except KafkaException as exception:
+            error: KafkaError | None = exception.args[0]
+        else:
+            self._waiting[answer] = producer
+            try:
+                if self._serving is None or self._serving.done():
+                    self._serving = loop.create_task(self._serve())
+                error = await answer
+            finally:
+                del self._waiting[answer]
+        if error is not None and _is_final(error):
+            self._give_up(producer, error)
+        return error
+
+    def _give_up(self, producer: Producer, error: KafkaError) -> None:
+        """An idempotent producer that lost its state is made anew; what it still holds is written by the next one."""
+        if self._producer is producer:
+            self._producer = None
+        for answer, waited_for in self._waiting.items():
+            if waited_for is producer and not answer.done():
+                answer.set_result(error)
 
     async def _serve(self) -> None:
         """Call the producer's callbacks on this loop while somebody waits for one."""
         while self._waiting and self._producer is not None:
             self._producer.poll(0)
             await asyncio.sleep(_SERVE_S)
+
+
+def _is_final(error: KafkaError) -> bool:
+    """Whether the producer that said this takes nothing more."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001  # a later letter's way to say it
 
 
 def _original(record: KafkaRecord) -> list[tuple[str, bytes | None]]:

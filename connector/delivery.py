@@ -170,14 +170,12 @@ class Halt:
     Attributes:
         why: Braze's refusal in our words, with the remedy.
         since: Monotonic seconds.
-        probe_at: When it is asked again.
-        probing: A probe is on the wire.
+        probe_at: When it is asked again, unless something of it is on the wire: that is an answer to come.
     """
 
     why: Misconfigured
     since: float
     probe_at: float
-    probing: bool = False
 
 
 class Channel:
@@ -293,14 +291,7 @@ class Delivery:
         """Monotonic time at which `next_request` may have something that it does not have now; None: only on news."""
         soonest: float | None = None
         for channel in self.channels:
-            due = channel.again_due()
-            if channel.halt is not None:
-                due = None if channel.halt.probing else channel.halt.probe_at
-            elif channel.has_slot:
-                headroom = channel.pool.headroom(now, at)
-                batch = (self.campaigns if channel is self.trigger else self.batcher).next_due(headroom, now)
-                if batch is not None and (due is None or batch < due):
-                    due = batch
+            due = self._due(channel, now, at)
             if due is None:
                 continue
             due = max(due, channel.pool.ready_at(now, at))
@@ -308,27 +299,50 @@ class Delivery:
                 soonest = due
         return soonest
 
+    def _due(self, channel: Channel, now: float, at: float) -> float | None:
+        feed = self.campaigns if channel is self.trigger else self.batcher
+        due = channel.again_due()
+        if channel.halt is not None:
+            if channel.on_wire:
+                return None
+            due = now if due is not None else feed.next_due(1.0, now)
+            return None if due is None else max(due, channel.halt.probe_at)
+        if channel.has_slot:
+            batch = feed.next_due(channel.pool.headroom(now, at), now)
+            if batch is not None and (due is None or batch < due):
+                return batch
+        return due
+
     def _choose(
         self, channel: Channel, now: float, at: float, done: Conclusion, *, draining: bool, more_is_coming: bool
     ) -> Request | None:
-        if channel.halt is not None:
-            if channel.halt.probing or channel.halt.probe_at > now:
-                return None
-            again = channel.again_due()
-            if again is not None:
-                request: Request | None = channel.pop_again()
-            else:
-                request = self._fresh(channel, 1.0, now, at, done, draining=True)
-            if request is not None:
-                channel.halt.probing = True
-            return request
-        again = channel.again_due()
-        if again is not None and again <= now:
-            return channel.pop_again()
+        halt = channel.halt
+        if halt is not None and (channel.on_wire or halt.probe_at > now):
+            return None
+        while (due := channel.again_due()) is not None and (halt is not None or due <= now):
+            request = channel.pop_again()
+            self._skip_stale(request, now, at, done)
+            if request.load:
+                return request
+        if halt is not None:
+            return self._fresh(channel, 1.0, now, at, done, draining=True)
         if not channel.has_slot:
             return None
         headroom = 0.0 if more_is_coming else channel.pool.headroom(now, at)
         return self._fresh(channel, headroom, now, at, done, draining=draining)
+
+    def _skip_stale(self, request: Request, now: float, at: float, done: Conclusion) -> None:
+        """Take out the triggers whose time has passed while the request waited to be tried again."""
+        fresh: list[Piece] = []
+        for piece in request.load:
+            send = piece.records[0]
+            reason = self.campaigns.stale(send, at) if isinstance(send, CampaignSend) else None
+            if reason is None:
+                fresh.append(piece)
+            else:
+                done.skipped.append((send, reason))
+                self.campaigns.release([piece.lane], now)
+        request.load = fresh
 
     def _fresh(
         self, channel: Channel, headroom: float, now: float, at: float, done: Conclusion, *, draining: bool
@@ -357,7 +371,7 @@ class Delivery:
         quota = read_headers(attempt.headers if isinstance(attempt, Reply) else {}, at)
         if isinstance(attempt, Reply) and not isinstance(outcome, Throttled):
             channel.pool.observe(quota, now, at)
-        self._cure(channel, request, outcome, now)
+        self._cure(channel, outcome, now)
         match outcome:
             case Delivered():
                 self._deliver(request.load, done)
@@ -365,7 +379,7 @@ class Delivery:
             case PartlyRefused():
                 self._take_blame(request, outcome, now, done)
             case Refused():
-                self._search(request, outcome, now, done)
+                self._halve(request, request.load, now, done, lone="refused")
             case TooLarge():
                 self._lower_limit(request, outcome)
                 lone: Reason = "object_too_large" if outcome.by == "bytes" else "refused"
@@ -384,6 +398,8 @@ class Delivery:
                 self._keep(request, request.load, now, now + self._policy.probe_s)
             case _:
                 assert_never(outcome)
+        if request.campaign_id is not None and isinstance(outcome, Delivered | PartlyRefused | Refused | TooLarge):
+            self.campaigns.unpark(request.campaign_id, now)  # Braze has looked at the recipients: it sends the campaign
         return done
 
     def withdraw(self, stays: set[Assignment], now: float) -> int:
@@ -407,7 +423,8 @@ class Delivery:
     def _note_writers(self, request: Request, outcome: Outcome) -> None:
         """Users whose attributes Braze may be applying now. What it refused, it surely does not apply."""
         named = outcome.refused if isinstance(outcome, PartlyRefused) else frozenset()
-        if isinstance(outcome, Refused | PartlyRefused) and not outcome.rest_accepted and not request.may_be_applied:
+        untouched = isinstance(outcome, Refused) or (isinstance(outcome, PartlyRefused) and not outcome.rest_accepted)
+        if untouched and not request.may_be_applied:
             return
         attributes = (piece.lane for piece in request.load if piece.array == "attributes")
         request.wrote.update(lane for index, lane in enumerate(attributes) if ("attributes", index) not in named)
@@ -435,37 +452,35 @@ class Delivery:
         return [piece for piece in load if piece.array != "events"]
 
     def _take_blame(self, request: Request, outcome: PartlyRefused, now: float, done: Conclusion) -> None:
-        """Braze named the culprits: they end, or are taken apart; the others live."""
+        """What Braze names ends, or is taken apart; where it names too few, look for the culprit; the others live."""
         others: list[Piece] = []
+        suspects: list[Piece] = []
         index = dict.fromkeys(request.sizes(), 0)
         for piece in request.load:
             place = (piece.array, index[piece.array])
             index[piece.array] += 1
             if place not in outcome.refused:
-                others.append(piece)
+                (suspects if piece.array in outcome.suspects else others).append(piece)
             elif len(piece.records) > 1:
                 self._take_apart(piece)
             else:
                 self._bury(request, piece, "refused", f"refused by Braze, which named it in {piece.array}", done)
-        if outcome.rest_accepted:
-            self._deliver(others, done)
-            others = []
-        self._keep(request, others, now)
-
-    def _search(self, request: Request, outcome: Refused, now: float, done: Conclusion) -> None:
-        """Nobody is named: look for the culprit where it can be."""
-        suspects = request.load
-        if outcome.rest_accepted:
-            suspects = [piece for piece in request.load if piece.array in outcome.arrays]
-            self._deliver([piece for piece in request.load if piece.array not in outcome.arrays], done)
-            if len(suspects) > 1:
-                detail = "refused or accepted with its neighbours: Braze did not say which"
-                suspects = self._bury_events(request, suspects, detail, done)
-                done.may_double += sum(1 for piece in suspects if piece.array != "attributes")
+        if not outcome.rest_accepted:
+            self._keep(request, others, now)
+            return
+        self._deliver(others, done)
+        if len(request.load) > 1:
+            # Some of the suspects were accepted, and sending those again repeats them.
+            detail = "refused or accepted with its neighbours: Braze did not say which"
+            suspects = self._bury_events(request, suspects, detail, done)
+            done.may_double += sum(1 for piece in suspects if piece.array != "attributes")
         self._halve(request, suspects, now, done, lone="refused")
 
     def _halve(self, request: Request, load: list[Piece], now: float, done: Conclusion, *, lone: Reason) -> None:
         """Send `load` in two halves, cut between users; one user's run goes one half after the other."""
+        if len(load) < 2 <= len(request.load):
+            self._keep(request, load, now)  # the one that is left of a larger request has not stood alone yet
+            return
         if len(load) < 2:
             for piece in load:
                 if len(piece.records) > 1:
@@ -481,7 +496,7 @@ class Delivery:
             self._keep(request, load[:middle], now)
             return
         other = Request(request.endpoint, load[cut:], request.campaign_id)
-        other.attempts, other.status, other.wrote = request.attempts, request.status, request.wrote
+        other.attempts, other.status, other.wrote = request.attempts, request.status, set(request.wrote)
         other.may_be_applied = request.may_be_applied
         moved = {piece.lane for piece in other.load}
         request.load = [piece for piece in request.load if piece.lane not in moved]
@@ -515,19 +530,21 @@ class Delivery:
             self.batcher.take_apart(piece)
 
     def _lower_limit(self, request: Request, outcome: TooLarge) -> None:
-        """This workspace takes less than we thought; it stays so until the process starts anew."""
+        """This workspace takes less than we thought; it stays so until the process starts anew.
+
+        Half of what was sent, never of what is left: requests that were packed alike are refused alike.
+        """
         sent = len(request.load)
         if sent < 2:
             return
-        if request.endpoint is Endpoint.TRIGGER:
-            self.campaigns.recipients_max = max(1, min(self.campaigns.recipients_max, sent) // 2)
-            return
         limit = self.batcher.limit
-        if outcome.by == "bytes":
-            self.batcher.limit = replace(limit, body_bytes=max(1, min(limit.body_bytes, request.body_bytes) // 2))
+        if request.endpoint is Endpoint.TRIGGER:
+            self.campaigns.recipients_max = min(self.campaigns.recipients_max, sent // 2)
+        elif outcome.by == "bytes":
+            self.batcher.limit = replace(limit, body_bytes=min(limit.body_bytes, request.body_bytes // 2))
         else:
             most = max(request.sizes().values()) if limit.per_array else sent
-            self.batcher.limit = replace(limit, objects=max(1, min(limit.objects, most) // 2))
+            self.batcher.limit = replace(limit, objects=min(limit.objects, max(1, most // 2)))
 
     # ---- keeping --------------------------------------------------------------------------------------------------
 
@@ -552,8 +569,6 @@ class Delivery:
             self.campaigns.release(gone, now)
         if request.load:
             self._channel(request).again(request, now if due is None else due)
-        elif request.campaign_id is not None:
-            self.campaigns.end_probe(request.campaign_id, now + self._policy.probe_s)
 
     def _still_ours(self, load: list[Piece]) -> list[Piece]:
         ours: list[Piece] = []
@@ -574,20 +589,12 @@ class Delivery:
             since = each.halt.since if each.halt is not None else now
             each.halt = Halt(why, since, now + self._policy.probe_s * (0.75 + self._jitter() / 2))
 
-    def _cure(self, channel: Channel, request: Request, outcome: Outcome, now: float) -> None:
+    def _cure(self, channel: Channel, outcome: Outcome, now: float) -> None:
         """An answer that is no refusal of ours ends the halt of its channel; a key that works ends both."""
-        match outcome:
-            case Misconfigured() | CampaignUnavailable():
-                pass
-            case Unreachable() | Ambiguous() | Throttled():
-                if channel.halt is not None:
-                    channel.halt.probing = False
-                    channel.halt.probe_at = now + self._policy.probe_s
-                return
-            case _:
-                if request.campaign_id is not None:
-                    self.campaigns.unpark(request.campaign_id, now)
-        if isinstance(outcome, Misconfigured) or channel.halt is None:
+        if channel.halt is None or isinstance(outcome, Misconfigured):
+            return
+        if isinstance(outcome, Unreachable | Ambiguous | Throttled):
+            channel.halt.probe_at = now + self._policy.probe_s
             return
         key_works = channel.halt.why.everything
         for each in self.channels:

@@ -41,8 +41,9 @@ _PRODUCER: Final[dict[str, Any]] = {
     "linger.ms": 5,
     # A dead letter is its original plus headers: the broker's limit decides, not the client's.
     "message.max.bytes": 20_000_000,
-    # Never give up: what is not acknowledged is not settled.
+    # Never give up: what is not acknowledged is not settled. After these two we are told, and try again.
     "message.timeout.ms": 30_000,
+    "topic.metadata.propagation.max.ms": 5_000,
 }
 
 _CONSUMER_ONLY_PREFIXES: Final = (

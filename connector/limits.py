@@ -29,6 +29,9 @@ only keeps one busy minute from spending the hour."""
 _SLOW_START_S: Final = 3.0
 """After a 429 the pace grows from a tenth to the whole within this time."""
 
+_LONGEST_WAIT_S: Final = 3_600.0
+"""What a 429 may ask for: Braze has no longer window than the hour. It may be one that nobody configured here."""
+
 _EPOCH_SMALLEST: Final = 1_000_000_000
 """A reset value above this is an epoch second, below it a delta: Braze documents both (pages disagree)."""
 
@@ -253,13 +256,15 @@ class Pool:
             at: Epoch seconds.
         """
         self._refusals += 1
-        wait = seen.retry_after_s if seen.retry_after_s is not None else seen.reset_in_s
-        if wait is None:
+        if seen.retry_after_s is not None:
+            wait = min(seen.retry_after_s, _LONGEST_WAIT_S)
+        elif seen.reset_in_s is not None:
+            # A clock that is wrong by days must not stop us for days.
+            wait = min(seen.reset_in_s, max(window.rate.per_s for window in self._windows))
+        else:
             # No word from Braze. The shortest window is over by then, whatever its alignment; but an hour is too long
             # to wait on a guess, so ask again sooner, and ever later.
             wait = min(60.0, 2.0 ** min(self._refusals, 10), *(window.rate.per_s for window in self._windows))
-        longest = max(window.rate.per_s for window in self._windows)
-        wait = min(wait, longest)  # a clock that is wrong by days must not stop us for days
         if self._frozen_until < now:
             self._frozen_from = now
         self._frozen_until = max(self._frozen_until, now + wait + jitter * max(0.25, min(2.0, wait / 4)))

@@ -64,15 +64,17 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class PartlyRefused:
-    """Braze named the objects that it refuses.
+    """Braze refuses some objects, and says of some or all of them which.
 
     Attributes:
-        refused: Their places.
-        rest_accepted: Whether the unnamed ones were accepted (2xx) or must be sent again (400).
+        refused: Places of the named ones.
+        rest_accepted: Whether the others were accepted (2xx) or must be sent again (400).
+        suspects: Arrays of which a 2xx refused more than it named; who else it was must be found out.
     """
 
     refused: frozenset[Place]
     rest_accepted: bool
+    suspects: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +105,7 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Something in the request is bad and Braze does not say what: halve until the culprit stands alone.
-
-    Attributes:
-        arrays: Where the culprit can be.
-        rest_accepted: True when the reply was a 2xx: the neighbours were accepted, and sending them again repeats them.
-    """
-
-    arrays: frozenset[str]
-    rest_accepted: bool = False
+    """Nothing was accepted, and Braze does not say what is bad: halve until the culprit stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,16 +218,12 @@ def _accepted(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Outcom
     named, unplaced = _places(errors, sizes)
     # A trigger's answer has no counts and no word on single recipients: what it does not name was sent.
     suspects = _short_arrays(sizes, named, body) if unplaced and endpoint is Endpoint.TRACK else frozenset()
-    if suspects:
-        # The named ones come back with the whole: once the culprit stands alone they are named again.
-        return Refused(suspects, rest_accepted=True)
-    return PartlyRefused(named, rest_accepted=True) if named else Delivered()
+    return PartlyRefused(named, rest_accepted=True, suspects=suspects) if named or suspects else Delivered()
 
 
 def _bad_request(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Outcome:
-    everywhere = Refused(frozenset(sizes))
     if not isinstance(body, dict):
-        return everywhere
+        return Refused()
     text = " ".join(str(body[key]) for key in ("message", "error") if isinstance(body.get(key), str)).lower()
     if any(wording in text for wording in _TOO_MANY):
         return TooLarge("objects")
@@ -249,9 +239,9 @@ def _bad_request(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Out
         any(wording in text for wording in _NO_CAMPAIGN) or ("campaign with id" in text and "not found" in text)
     ):
         return CampaignUnavailable()
-    named, unplaced = _places(_errors(body), sizes)
-    # Beside an entry that nobody can place, the named ones are not the whole truth; halving finds both.
-    return PartlyRefused(named, rest_accepted=False) if named and not unplaced else everywhere
+    named, _ = _places(_errors(body), sizes)
+    # An entry that nobody can place needs no thought here: the others are sent again, and Braze asked again.
+    return PartlyRefused(named, rest_accepted=False) if named else Refused()
 
 
 def _not_ours_to_send(endpoint: Endpoint, status: int) -> Misconfigured:

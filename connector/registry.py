@@ -8,6 +8,7 @@ meaning), refusals for a while; an outage is waited for, since it is no record's
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from connector.outcomes import RetryPolicy
 from connector.ports import Cured, SchemaUnknown, Trouble
 
 REASON: Final = "schema_registry"
+
+_NAMED: Final = {"record", "error", "enum", "fixed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,16 @@ class RegistryPolicy:
 
 
 class RegistryRefused(Exception):
-    """The registry answered, and not with a schema: credentials or address are wrong."""
+    """The registry answered, and not with a schema.
+
+    Args:
+        words: What is wrong.
+        halts: Credentials or address have to be mended; False: it will answer better by and by.
+    """
+
+    def __init__(self, words: str, *, halts: bool = True) -> None:
+        super().__init__(words)
+        self.halts = halts
 
 
 class SchemaRegistry:
@@ -75,7 +87,7 @@ class SchemaRegistry:
         self._jitter = jitter
         self._retry = RetryPolicy(first_s=0.5, longest_s=15.0)
         self._known: dict[int, str] = {}
-        self._unknown: dict[int, float] = {}
+        self._unknown: dict[int, tuple[float, str]] = {}  # until when it is believed, and in which words
         self._asking: dict[int, asyncio.Future[str]] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -87,7 +99,8 @@ class SchemaRegistry:
             context.load_verify_locations(self._policy.ca_file)
         authorization = None
         if self._policy.user is not None:
-            authorization = aiohttp.encode_basic_auth(self._policy.user, self._policy.password or "")
+            credentials = f"{self._policy.user}:{self._policy.password or ''}"
+            authorization = f"Basic {base64.b64encode(credentials.encode()).decode()}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=4, ssl=context),
             timeout=aiohttp.ClientTimeout(total=self._policy.timeout_s),
@@ -96,7 +109,9 @@ class SchemaRegistry:
         )
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; nobody waits for an answer any more."""
+        for asking in list(self._asking.values()):
+            asking.cancel()
         if self._session is not None:
             await self._session.close()
 
@@ -109,45 +124,70 @@ class SchemaRegistry:
         known = self._known.get(schema_id)
         if known is not None:
             return known
-        if self._unknown.get(schema_id, float("-inf")) > time.monotonic():
-            raise SchemaUnknown(_unknown_words(schema_id))
+        believed_until, words = self._unknown.get(schema_id, (float("-inf"), ""))
+        if believed_until > time.monotonic():
+            raise SchemaUnknown(words)
         asking = self._asking.get(schema_id)
         if asking is None:
             asking = self._asking[schema_id] = asyncio.ensure_future(self._ask_until_answered(schema_id))
-            asking.add_done_callback(lambda _: self._asking.pop(schema_id, None))
+            asking.add_done_callback(lambda done: self._answered(schema_id, done))
         return await asyncio.shield(asking)
+
+    def _answered(self, schema_id: int, done: asyncio.Future[str]) -> None:
+        del self._asking[schema_id]
+        if not done.cancelled():
+            done.exception()  # whoever asked may have gone meanwhile; that is no fault
 
     async def _ask_until_answered(self, schema_id: int) -> str:
         attempts = 0
         while True:
             attempts += 1
             try:
-                schema = await self.ask(f"/schemas/ids/{schema_id}")
-            except SchemaUnknown:
-                self._unknown[schema_id] = time.monotonic() + self._policy.unknown_for_s
-                raise SchemaUnknown(_unknown_words(schema_id)) from None
-            except (aiohttp.ClientError, TimeoutError, OSError, RegistryRefused) as error:
-                refused = isinstance(error, RegistryRefused)
-                detail = str(error) if refused else "the registry does not answer: check schema_registry.url"
-                self._tell(Trouble(REASON, f"{detail}; topics with unknown schemas wait for it", halts=refused))
-                await asyncio.sleep(self._retry.wait_s(attempts, 0.5 + self._jitter() / 2))
-                continue
-            self._tell(Cured(REASON))
-            text = await self._whole(schema)
-            self._known[schema_id] = text
-            return text
+                text = await self._whole(await self.ask(f"/schemas/ids/{schema_id}"))
+            except SchemaUnknown as unknown:
+                self._tell(Cured(REASON))
+                words = str(unknown) or _unknown_words(schema_id)
+                self._unknown[schema_id] = (time.monotonic() + self._policy.unknown_for_s, words)
+                raise SchemaUnknown(words) from None
+            except RegistryRefused as refused:
+                detail, halts = str(refused), refused.halts
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                detail, halts = "the registry does not answer: check schema_registry.url", False
+            else:
+                self._tell(Cured(REASON))
+                self._known[schema_id] = text
+                return text
+            self._tell(Trouble(REASON, f"{detail}; topics with unknown schemas wait for it", halts))
+            await asyncio.sleep(self._retry.wait_s(attempts, 0.5 + self._jitter() / 2))
 
     async def _whole(self, answer: dict[str, Any]) -> str:
         """A schema with its references inlined, as Avro wants them: defined before they are named."""
+        named: dict[str, Any] = {}
+        schema = await self._collect(answer, named, set())
+        return orjson.dumps(_inlined(schema, named) if named else schema).decode()
+
+    async def _collect(self, answer: dict[str, Any], named: dict[str, Any], seen: set[tuple[str, int]]) -> Any:
+        """A schema as it was registered; what it refers to, and what that refers to, goes into `named`."""
         if answer.get("schemaType", "AVRO") != "AVRO":
             raise SchemaUnknown(f"it is of type {answer['schemaType']}; only Avro is read")
-        schema = orjson.loads(answer["schema"])
-        named: list[Any] = []
-        for reference in answer.get("references") or ():
-            subject, version = quote(reference["subject"], safe=""), int(reference["version"])
-            inner = await self.ask(f"/subjects/{subject}/versions/{version}")
-            named.append(orjson.loads(await self._whole(inner)))
-        return orjson.dumps(_inlined(schema, named) if named else schema).decode()
+        try:
+            schema = orjson.loads(answer["schema"])
+            references = [(each["subject"], int(each["version"])) for each in answer.get("references") or ()]
+        except (TypeError, KeyError, ValueError):
+            raise RegistryRefused("the registry's answer holds no Avro schema: check the address") from None
+        for subject, version in references:
+            if (subject, version) in seen:
+                continue
+            seen.add((subject, version))
+            try:
+                inner = await self.ask(f"/subjects/{quote(subject, safe='')}/versions/{version}")
+            except SchemaUnknown:
+                words = f"it refers to version {version} of subject {subject}, which the registry does not have"
+                raise SchemaUnknown(words) from None
+            definition = await self._collect(inner, named, seen)
+            if isinstance(definition, dict) and "name" in definition:
+                named[_full_name(definition, "")] = definition
+        return schema
 
     async def latest(self, subject: str) -> str:
         """The newest schema of a subject; one question, no waiting.
@@ -178,7 +218,8 @@ class SchemaRegistry:
                 if response.status in {401, 403}:
                     raise RegistryRefused(f"the registry refuses us ({response.status}): check its credentials")
                 if response.status != 200:
-                    raise RegistryRefused(f"the registry answers with status {response.status}")
+                    passes = response.status == 429 or response.status >= 500
+                    raise RegistryRefused(f"the registry answers with status {response.status}", halts=not passes)
                 try:
                     answer = orjson.loads(await response.read())
                 except orjson.JSONDecodeError:
@@ -195,20 +236,38 @@ def _unknown_words(schema_id: int) -> str:
     return f"the registry has no schema of id {schema_id}: register it, or correct the producer or schema_registry.url"
 
 
-def _inlined(schema: Any, named: list[Any]) -> Any:
-    """`schema` with each referenced definition put where its name is first used."""
-    waiting = {f"{each['namespace']}.{each['name']}" if "namespace" in each else each["name"]: each for each in named}
+def _full_name(definition: dict[str, Any], space: str) -> str:
+    """A named type's full name, where it stands inside the namespace `space`."""
+    name: str = definition["name"]
+    if "." in name:
+        return name
+    space = definition.get("namespace", space)
+    return f"{space}.{name}" if space else name
 
-    def put(node: Any) -> Any:
+
+def _inlined(schema: Any, named: dict[str, Any]) -> Any:
+    """`schema` with each referenced definition put where its name is first used.
+
+    Names without a dot mean the namespace that they stand in, and a definition keeps its own one wherever it is put.
+    """
+    waiting = dict(named)
+
+    def put(node: Any, space: str) -> Any:
         if isinstance(node, str):
-            return waiting.pop(node, node)
+            full = node if "." in node or not space else f"{space}.{node}"
+            definition = waiting.pop(full, None)
+            if definition is None:
+                return node
+            return put({**definition, "namespace": full.rpartition(".")[0]}, "")
         if isinstance(node, list):
-            return [put(each) for each in node]
-        if isinstance(node, dict):
-            return {
-                key: put(value) if key in {"type", "items", "values", "fields"} else value
-                for key, value in node.items()
-            }
-        return node
+            return [put(each, space) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if isinstance(node.get("type"), str) and node["type"] in _NAMED:
+            space = _full_name(node, space).rpartition(".")[0]
+        return {
+            key: put(value, space) if key in {"type", "items", "values", "fields"} else value
+            for key, value in node.items()
+        }
 
-    return put(schema)
+    return put(schema, "")

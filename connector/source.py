@@ -269,6 +269,8 @@ class KafkaSource:
         elif code == KafkaError._FATAL or error.fatal():  # noqa: SLF001
             if "FENCED" in error.str().upper() and "INSTANCE" in error.str().upper():
                 raise _Refused("another live process has this kafka.group.instance.id: give each its own")
+            if "INSTANCE ID" in error.str().upper():
+                raise _Rebuild("an earlier process with this kafka.group.instance.id has not timed out yet")
             raise _Rebuild(_words(error))
         else:
             self._on_error(error)
@@ -286,6 +288,8 @@ class KafkaSource:
             placed.append(TopicPartition(topic, partition, offset))
             told.append(StayStart(stay, offset, metadata))
         consumer.incremental_assign(placed)
+        # A partition that was paused when it left us comes back paused: librdkafka remembers that by its name.
+        consumer.resume(placed)
         self._regulate(consumer)  # before a record is fetched: full or held means paused from the start
         self._metadata_at = 0.0
         self.has_joined = True

@@ -112,6 +112,20 @@ def test_a_429_freezes_until_braze_s_time_plus_jitter() -> None:
     assert pool.ready_at(101.9, AT) == until
 
 
+def test_a_429_may_name_a_longer_wait_than_any_window_that_was_configured() -> None:
+    # A company-wide hourly limit that nobody told us of; a delta depends on no clock, so it is believed up to an hour.
+    pool = Pool([Rate(3000, 3.0)])
+
+    assert pool.throttled(QuotaHeaders(retry_after_s=60.0), jitter=0.0, now=0.0, at=AT) == 60.0
+    assert pool.throttled(QuotaHeaders(retry_after_s=1e9), jitter=0.0, now=0.0, at=AT) <= 3600.0
+
+
+def test_a_clock_that_is_wrong_by_days_stops_us_for_a_window_at_most() -> None:
+    pool = Pool([Rate(3000, 3.0)])
+
+    assert pool.throttled(QuotaHeaders(reset_in_s=200_000.0), jitter=0.0, now=0.0, at=AT) == 3.0
+
+
 def test_after_a_freeze_the_pace_grows_back() -> None:
     pool = Pool([Rate(300, 3.0)])
     until = pool.throttled(QuotaHeaders(retry_after_s=1.0), jitter=0.0, now=0.0, at=AT)

@@ -1,0 +1,333 @@
+from random import Random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from connector.books import MAP_FULL_CHARS, Account, Books
+from connector.offset_map import FIRST_METADATA, METADATA_CHARS_MAX, OffsetMap, decode, encode
+from connector.ports import Commit, StayStart
+from connector.records import Assignment, Fate, Kind, Outbound
+from tests.sent_objects import AUDIENCES, EVENTS, Consumed, attributes, event
+
+KINDS = {"audiences": Kind.AUDIENCE, "events": Kind.EVENT, "campaigns": Kind.CAMPAIGN}
+AT_MS = 1_790_000_000_000
+NOW = 50.0
+
+
+def opened(books: Books, stay: Assignment = AUDIENCES, offset: int = 0, left: OffsetMap | str | None = None) -> Account:
+    """A stay that begins where its last owner (of whom `left` tells) had committed."""
+    metadata = encode(left, offset).text if isinstance(left, OffsetMap) else left or ""
+    return books.open(StayStart(stay, offset, metadata), NOW, AT_MS)
+
+
+def consumed(stay: Assignment, *offsets: int) -> list[Consumed]:
+    return [Consumed(stay, offset) for offset in offsets]
+
+
+def told(commit: Commit) -> OffsetMap:
+    return decode(commit.metadata, commit.next_offset)
+
+
+# ---- what the last owner left ----------------------------------------------------------------------------------------
+
+
+def test_what_an_earlier_life_settled_needs_no_more_work() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, offset=10, left=OffsetMap(((11, 13), (15, 16)), closed=True))
+
+    fresh = books.admit(account, consumed(AUDIENCES, 10, 11, 12, 13))
+    assert [record.offset() for record in fresh] == [10, 13]
+    assert books.admit(account, consumed(AUDIENCES, 15)) == []
+
+    tally = books.tallies["audiences"]
+    assert (tally.consumed, tally.known) == (2, 3)
+    for offset in (10, 13):
+        books.settle_one(AUDIENCES, offset, Fate.DELIVERED)
+    assert books.commit_of(account, AT_MS, closed=False).next_offset == 16
+    assert books.imbalance() == 0
+
+
+def test_foreign_metadata_is_ignored_and_counted() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, offset=10, left="bWFnaWM=")
+
+    assert [record.offset() for record in books.admit(account, consumed(AUDIENCES, 10, 11))] == [10, 11]
+    assert books.ignored_maps == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "settle_s", "held_s"),
+    [
+        (None, 5.0, 0.0),  # nobody was there before
+        (OffsetMap(closed=True), 5.0, 0.0),
+        (OffsetMap(settle_until_ms=AT_MS + 1999, closed=True), 5.0, 1.999),
+        (OffsetMap(settle_until_ms=AT_MS + 1001, closed=True), 5.0, 1.001),  # to the millisecond
+        (OffsetMap(settle_until_ms=AT_MS - 1, closed=True), 5.0, 0.0),
+        (OffsetMap(settle_until_ms=AT_MS + 3_600_000, closed=True), 5.0, 5.0),  # a clock far ahead of ours
+        (OffsetMap(settle_until_ms=AT_MS + 1), 5.0, 5.0),  # no closing commit: something may have been on the wire
+        (FIRST_METADATA, 5.0, 5.0),
+        ("somebody else's", 5.0, 5.0),
+        (OffsetMap(settle_until_ms=AT_MS + 1999), 0.0, 0.0),  # the operator does not wait
+    ],
+)
+def test_attribute_writes_wait_for_what_the_last_owner_sent(
+    left: OffsetMap | str | None, settle_s: float, held_s: float
+) -> None:
+    books = Books(KINDS, settle_s)
+    account = opened(books, left=left)
+
+    assert account.hold_until == pytest.approx(NOW + held_s)
+    # Handed on, even if this stay sends nothing: until the same instant, for the next owner.
+    handed_on = told(books.commit_of(account, AT_MS, closed=True)).settle_until_ms
+    assert handed_on == (AT_MS + round(held_s * 1000) if held_s else 0)
+
+
+@pytest.mark.parametrize("topic", ["events", "campaigns"])
+def test_only_attributes_wait(topic: str) -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, Assignment(topic, 0, 1), left=OffsetMap(settle_until_ms=AT_MS + 4000))
+
+    assert account.hold_until == NOW
+    assert account.settle_until_ms == 0
+
+
+def test_a_write_s_settle_time_is_handed_on_until_it_is_over() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books)
+    books.wrote_attributes({AUDIENCES, Assignment("audiences", 9, 9)}, AT_MS + 1000)
+    books.wrote_attributes({AUDIENCES}, AT_MS + 500)  # answers come in any order
+
+    assert told(books.commit_of(account, AT_MS + 5999, closed=True)).settle_until_ms == AT_MS + 6000
+    assert told(books.commit_of(account, AT_MS + 6000, closed=True)).settle_until_ms == 0
+
+
+# ---- fates -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_closing_commit_says_so_and_an_open_one_does_not() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books)
+
+    assert told(books.commit_of(account, AT_MS, closed=True)).closed
+    assert not told(books.commit_of(account, AT_MS, closed=False)).closed
+
+
+def test_only_accounts_with_news_are_committed() -> None:
+    books = Books(KINDS, 5.0)
+    audiences, events = opened(books), opened(books, EVENTS)
+    books.admit(audiences, consumed(AUDIENCES, 0, 1))
+    books.admit(events, consumed(EVENTS, 0))
+    assert books.commits(AT_MS) == []
+
+    books.settle_one(AUDIENCES, 1, Fate.DELIVERED)
+    (commit,) = books.commits(AT_MS)
+    assert (commit.stay, commit.next_offset) == (AUDIENCES, 0)
+    assert told(commit).settled == ((1, 2),)
+
+    audiences.ledger.committed(commit.next_offset, audiences.ledger.version)
+    assert books.commits(AT_MS) == []
+
+
+def test_a_late_fate_is_counted_and_settles_nothing() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books)
+    books.admit(account, consumed(AUDIENCES, 0, 1))
+    late = [attributes("u", 0), attributes("u", 0, Assignment("audiences", 0, 2)), attributes("u", 7)]
+    books.settle(late[:1], Fate.DELIVERED)
+
+    books.settle(late, Fate.DELIVERED)  # settled already, of another stay, never handed out
+    assert not books.settle_one(AUDIENCES, 0, Fate.SKIPPED)
+    assert books.late == 4
+    assert books.tallies["audiences"].settled[Fate.DELIVERED] == 1
+
+    assert books.close([AUDIENCES]) == {"audiences": 1}
+    books.settle([attributes("u", 1)], Fate.DELIVERED)
+    assert not books.settle_one(AUDIENCES, 1, Fate.DEAD_LETTERED)
+    assert books.late == 6
+    assert books.imbalance() == 0
+
+
+def test_closing_what_is_not_open_returns_nothing() -> None:
+    books = Books(KINDS, 5.0)
+
+    assert books.close([AUDIENCES, EVENTS]) == {}
+
+
+def test_the_oldest_unsettled_record_is_known_to_the_chunk() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books)
+    for first, millis in ((0, 100), (2, 200), (4, 300)):
+        books.admit(account, consumed(AUDIENCES, first, first + 1))
+        account._marks[-1] = (first, millis)
+    assert account.oldest_ms() == 100
+
+    for offset in (0, 1, 4):
+        books.settle_one(AUDIENCES, offset, Fate.DELIVERED)
+    assert account.oldest_ms() == 200
+
+    for offset in (2, 3, 5):
+        books.settle_one(AUDIENCES, offset, Fate.DELIVERED)
+    assert account.oldest_ms() is None
+
+
+# ---- maps that grow too long -----------------------------------------------------------------------------------------
+
+
+def scattered(stay: Assignment) -> tuple[Books, Account]:
+    """Books of a stay of which a random half is settled: the map is long."""
+    books = Books(KINDS, 5.0)
+    account = opened(books, stay)
+    books.admit(account, consumed(stay, *range(40_000)))
+    rng = Random(7)
+    for offset in range(1, 40_000):
+        if rng.random() < 0.5:
+            books.settle_one(stay, offset, Fate.DELIVERED)
+    return books, account
+
+
+def test_an_attribute_map_is_cut_and_the_cut_counted() -> None:
+    books, account = scattered(AUDIENCES)
+
+    commit = books.commit_of(account, AT_MS, closed=False)
+
+    assert len(commit.metadata) <= METADATA_CHARS_MAX
+    assert books.cut_offsets > 0
+    assert not books.is_map_full(account)
+
+
+@pytest.mark.parametrize("stay", [EVENTS, Assignment("campaigns", 0, 1)])
+def test_a_partition_whose_map_must_not_be_cut_takes_nothing_new_while_it_is_long(stay: Assignment) -> None:
+    books, account = scattered(stay)
+    assert not books.is_map_full(account)  # nobody has asked for a commit yet
+
+    books.commit_of(account, AT_MS, closed=False)
+    assert account.map_chars > MAP_FULL_CHARS
+    assert books.is_map_full(account)
+
+    for offset in range(39_000):
+        if account.ledger.is_open(offset):
+            books.settle_one(stay, offset, Fate.DELIVERED)
+    books.commit_of(account, AT_MS, closed=False)
+    assert not books.is_map_full(account)
+
+
+# ---- against a naive model -------------------------------------------------------------------------------------------
+
+
+class BooksAgainstSets(RuleBasedStateMachine):
+    """Partitions come, are worked on, are handed over or lost; nothing is told as settled that was not."""
+
+    @initialize(settle_s=st.sampled_from([0.0, 5.0]))
+    def begin(self, settle_s: float) -> None:
+        self.books = Books(KINDS, settle_s)
+        self.epoch = 0
+        self.stays: dict[str, Assignment] = {}
+        self.kafka: dict[str, Commit | None] = dict.fromkeys(KINDS)  # what is committed
+        self.next: dict[str, int] = dict.fromkeys(KINDS, 0)  # where the next record will be read
+        self.written: dict[str, set[int]] = {topic: set() for topic in KINDS}
+        self.open: dict[str, set[int]] = {topic: set() for topic in KINDS}
+        self.settled: dict[str, set[int]] = {topic: set() for topic in KINDS}
+        self.past: list[Outbound] = []
+        self.fates = 0
+
+    topics = st.sampled_from(sorted(KINDS))
+
+    @rule(topic=topics)
+    def assign(self, topic: str) -> None:
+        if topic in self.stays:
+            return
+        self.epoch += 1
+        stay = self.stays[topic] = Assignment(topic, 0, self.epoch)
+        commit = self.kafka[topic]
+        offset, metadata = (commit.next_offset, commit.metadata) if commit is not None else (0, "")
+        self.books.open(StayStart(stay, offset, metadata), NOW, AT_MS)
+        self.next[topic] = offset
+
+    @rule(topic=topics, gaps=st.lists(st.integers(0, 2), min_size=1, max_size=6))
+    def consume(self, topic: str, gaps: list[int]) -> None:
+        stay = self.stays.get(topic)
+        if stay is None:
+            return
+        # What is written stays written; beyond it new records come, with holes between them.
+        again = sorted(offset for offset in self.written[topic] if offset >= self.next[topic])[: len(gaps)]
+        at = max(self.written[topic], default=-1) + 1
+        for gap in gaps[len(again) :]:
+            again.append(at + gap)
+            at = again[-1] + 1
+        self.written[topic] |= set(again)
+        self.next[topic] = again[-1] + 1
+        fresh = {record.offset() for record in self.books.admit(self.books.accounts[stay], consumed(stay, *again))}
+        assert set(again) - fresh <= self.settled[topic]
+        self.open[topic] |= fresh
+
+    @rule(topic=topics, fate=st.sampled_from(Fate), data=st.data())
+    def settle(self, topic: str, fate: Fate, data: st.DataObject) -> None:
+        if topic in self.stays and self.open[topic]:
+            offset = data.draw(st.sampled_from(sorted(self.open[topic])))
+            record = event("u", offset, self.stays[topic])
+            if data.draw(st.booleans()):
+                self.books.settle([record], fate)
+            else:
+                assert self.books.settle_one(record.stay, offset, fate)
+            self.open[topic].remove(offset)
+            self.settled[topic].add(offset)
+            self.past.append(record)
+            self.fates += 1
+
+    @precondition(lambda self: self.past)
+    @rule(data=st.data())
+    def settle_again(self, data: st.DataObject) -> None:
+        record = data.draw(st.sampled_from(self.past))
+        late = self.books.late
+        if self.stays.get(record.stay.topic) == record.stay:
+            self.books.settle([record], Fate.DELIVERED)
+            assert self.books.late == late + 1
+
+    def commit(self, topic: str, *, closed: bool) -> None:
+        account = self.books.accounts[self.stays[topic]]
+        commit = self.books.commit_of(account, AT_MS, closed=closed)
+        self.kafka[topic] = commit
+        account.ledger.committed(commit.next_offset, account.ledger.version)
+        map_ = told(commit)
+        told_settled = {offset for low, high in map_.settled for offset in range(low, high)}
+        done = {offset for offset in self.written[topic] if offset < commit.next_offset or offset in told_settled}
+        assert done == self.settled[topic]
+        assert map_.closed == closed
+
+    @rule(topic=topics)
+    def commit_now(self, topic: str) -> None:
+        if topic in self.stays:
+            self.commit(topic, closed=False)
+            assert self.stays[topic] not in [commit.stay for commit in self.books.commits(AT_MS)]
+
+    @rule(topic=topics, graceful=st.booleans())
+    def leave(self, topic: str, graceful: bool) -> None:
+        stay = self.stays.pop(topic, None)
+        if stay is None:
+            return
+        self.stays[topic] = stay
+        if graceful:
+            self.commit(topic, closed=True)
+        del self.stays[topic]
+        assert self.books.close([stay]) == {topic: len(self.open[topic])}
+        self.open[topic].clear()
+        commit = self.kafka[topic]
+        kept = told(commit).settled if commit is not None else ()
+        base = commit.next_offset if commit is not None else 0
+        # What no commit tells of is forgotten, and will be done again.
+        self.settled[topic] = {
+            offset for offset in self.settled[topic] if offset < base or any(low <= offset < high for low, high in kept)
+        }
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        assert self.books.imbalance() == 0
+        for topic, still_open in self.open.items():
+            assert self.books.in_flight(topic) == len(still_open)
+        assert sum(sum(tally.settled.values()) for tally in self.books.tallies.values()) == self.fates
+
+
+TestBooksAgainstSets = BooksAgainstSets.TestCase
+TestBooksAgainstSets.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

@@ -1,0 +1,508 @@
+"""The Kafka thread on librdkafka's in-process broker; its arithmetic on a consumer that only takes notes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from connector.offset_map import OffsetMap, encode
+from connector.ports import (
+    Assigned,
+    Chunk,
+    Commit,
+    CommitRefused,
+    Lost,
+    PartitionCounts,
+    Revoked,
+    SourceEnded,
+    SourceEvent,
+    Trouble,
+    Watermarks,
+)
+from connector.records import Assignment, NextOffset, TopicPartition
+from connector.source import Bounds, KafkaSource, _Flow
+from tests.real.brokers import InProcessBroker
+
+WAIT_S = 60
+FIRST = encode(OffsetMap(), 0).text
+"""The metadata beside a first position."""
+
+names = (f"source-{number}" for number in itertools.count())
+
+Event = TypeVar("Event")
+
+
+class Listening:
+    """A started source, everything that it tells, and what is needed to ask the broker."""
+
+    def __init__(self, broker: InProcessBroker, topic: str, bounds: Bounds, kafka: dict[str, Any]) -> None:
+        self.topic = topic
+        self.events: list[SourceEvent] = []
+        self.drains = True
+        """Answer a revoke at once, with `last_commits`."""
+        self.last_commits: Sequence[Commit] = ()
+        self._news = asyncio.Event()
+        shared = {"bootstrap.servers": broker.address, "group.id": topic, "log_level": 0}
+        self.source = KafkaSource({**shared, **kafka}, [topic], bounds, 0.1)
+        self.asking = Consumer({**shared, "enable.auto.commit": False})
+
+    def start(self) -> None:
+        self.source.start(self._hear)
+
+    def _hear(self, event: SourceEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, Revoked) and self.drains:
+            event.done(self.last_commits)
+        self._news.set()
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, is_so: Callable[[], Any]) -> None:
+        """Until it is so; looked at after every event, and a few times a second besides."""
+        async with asyncio.timeout(WAIT_S):
+            while not is_so():
+                self._news.clear()
+                try:
+                    async with asyncio.timeout(0.05):
+                        await self._news.wait()
+                except TimeoutError:
+                    continue
+
+    async def stays(self) -> list[Assignment]:
+        """The stays of the first assignment, by partition."""
+        await self.until(lambda: self.of(Assigned))
+        return sorted(start.stay for start in self.of(Assigned)[0].stays)
+
+    def offsets(self) -> dict[Assignment, list[int]]:
+        """What was handed out, by stay."""
+        found: dict[Assignment, list[int]] = {}
+        for chunk in self.of(Chunk):
+            found.setdefault(chunk.stay, []).extend(record.offset() for record in chunk.records)
+        return found
+
+    def handed(self) -> int:
+        return sum(map(len, self.offsets().values()))
+
+    async def committed(self, partition: int = 0) -> tuple[int, str]:
+        (found,) = await asyncio.to_thread(self.asking.committed, [KafkaPartition(self.topic, partition)], WAIT_S)
+        return found.offset, found.metadata or ""
+
+
+@pytest.fixture(scope="module")
+def broker() -> InProcessBroker:
+    return InProcessBroker()
+
+
+@pytest.fixture
+def topic(broker: InProcessBroker) -> str:
+    """A topic of four partitions."""
+    name = next(names)
+    broker.create_topic(name)
+    return name
+
+
+@pytest.fixture
+def produce(broker: InProcessBroker, topic: str) -> Callable[..., None]:
+    producer = Producer({"bootstrap.servers": broker.address, "enable.idempotence": True, "log_level": 0})
+
+    def write(records: int, partition: int = 0, size_bytes: int = 10) -> None:
+        for _ in range(records):
+            producer.produce(topic, b"x" * size_bytes, partition=partition)
+        assert producer.flush(WAIT_S) == 0
+
+    return write
+
+
+@pytest.fixture
+async def listening(broker: InProcessBroker, topic: str) -> AsyncIterator[Callable[..., Listening]]:
+    """Starts a source of the topic; all are closed in the end."""
+    started: list[Listening] = []
+
+    def start(bounds: Bounds | None = None, **kafka: Any) -> Listening:
+        one = Listening(broker, topic, bounds or Bounds(), {k.replace("_", "."): v for k, v in kafka.items()})
+        started.append(one)
+        one.start()
+        return one
+
+    yield start
+    for one in started:
+        one.drains = True
+        await one.source.close()
+        one.asking.close()
+
+
+# ---- on a broker ----------------------------------------------------------------------------------------------------
+
+
+async def test_records_are_handed_over_in_order_and_without_a_hole(listening: Any, produce: Any) -> None:
+    for partition, records in enumerate((1500, 700, 1)):
+        produce(records, partition)
+    life = listening()
+    await life.until(lambda: life.handed() == 2201)
+    produce(300, 1)
+    await life.until(lambda: life.handed() == 2501)
+    offsets = {stay.partition: each for stay, each in life.offsets().items()}
+    assert offsets == {0: list(range(1500)), 1: list(range(1000)), 2: [0]}
+    assert life.of(PartitionCounts)[0].counts == {life.topic: 4}
+    assert life.source.has_joined
+
+
+async def test_events_arrive_on_the_loops_own_thread(listening: Any, produce: Any) -> None:
+    threads: set[threading.Thread] = set()
+    produce(10)
+    life = listening()
+    hear = life.source._listener
+
+    def heard(event: SourceEvent) -> None:
+        threads.add(threading.current_thread())
+        hear(event)
+
+    life.source._listener = heard
+    await life.until(lambda: life.handed() == 10)
+    assert threads == {threading.main_thread()}
+
+
+async def test_the_first_position_is_committed_before_a_record_is_handed_over(listening: Any, produce: Any) -> None:
+    produce(5, 0)
+    life = listening(auto_offset_reset="latest")
+    await life.stays()
+    assert [await life.committed(partition) for partition in range(4)] == [
+        (5, FIRST),
+        (0, FIRST),
+        (0, FIRST),
+        (0, FIRST),
+    ]
+    produce(3, 0)
+    await life.until(lambda: life.handed() == 3)
+    assert list(life.offsets().values()) == [[5, 6, 7]]
+
+
+async def test_where_nothing_was_committed_reading_starts_at_the_earliest(listening: Any, produce: Any) -> None:
+    produce(5, 0)
+    life = listening()
+    await life.stays()
+    assert await life.committed(0) == (0, FIRST)
+    await life.until(lambda: life.handed() == 5)
+
+
+async def test_without_an_offset_and_told_to_refuse_it_ends_with_code_3(listening: Any) -> None:
+    life = listening(auto_offset_reset="error")
+    await life.until(lambda: life.of(SourceEnded))
+    (ended,) = life.of(SourceEnded)
+    assert ended.exit_code == 3
+    assert "--reset-offsets" in ended.detail
+
+
+async def test_a_commit_comes_back_with_its_metadata_at_the_next_assignment(listening: Any, produce: Any) -> None:
+    produce(10, 2)
+    first = listening()
+    stay = (await first.stays())[2]
+    await first.until(lambda: first.handed() == 10)
+    commit = Commit(stay, NextOffset(4), "what the next life should know")
+    assert await first.source.commit([commit]) == [commit]
+    await first.source.close()
+    second = listening()
+    await second.until(lambda: second.of(Assigned))
+    starts = {start.stay.partition: (start.offset, start.metadata) for start in second.of(Assigned)[0].stays}
+    assert starts == {0: (0, FIRST), 1: (0, FIRST), 2: (4, "what the next life should know"), 3: (0, FIRST)}
+    await second.until(lambda: second.handed() == 6)
+    assert list(second.offsets().values()) == [[4, 5, 6, 7, 8, 9]]
+
+
+async def test_a_commit_never_lowers_an_offset(listening: Any, produce: Any) -> None:
+    produce(10)
+    life = listening()
+    stay = (await life.stays())[0]
+    up, down = Commit(stay, NextOffset(7), "up"), Commit(stay, NextOffset(3), "down")
+    assert await life.source.commit([up]) == [up]
+    assert await life.source.commit([down]) == []
+    assert await life.committed() == (7, "up")
+    again = Commit(stay, NextOffset(7), "more to tell")
+    assert await life.source.commit([again]) == [again]
+    assert await life.committed() == (7, "more to tell")
+
+
+async def test_a_commit_for_a_stay_that_is_over_is_dropped(listening: Any, produce: Any) -> None:
+    produce(10)
+    life = listening()
+    stays = await life.stays()
+    stale = Commit(stays[0]._replace(epoch=stays[0].epoch + 100), NextOffset(9), "stale")
+    good = Commit(stays[1], NextOffset(0), "good")
+    assert await life.source.commit([stale, good]) == [good]
+    assert await life.source.commit([stale]) == []
+    assert await life.committed() == (0, FIRST)
+
+
+async def test_leaving_waits_for_done_and_commits_what_it_brings(listening: Any, produce: Any) -> None:
+    produce(10)
+    life = listening()
+    stays = await life.stays()
+    life.last_commits = [Commit(stays[0], NextOffset(6), "closing")]
+    await life.source.close()
+    (revoked,) = life.of(Revoked)
+    assert sorted(revoked.stays) == stays
+    assert isinstance(life.events[-1], SourceEnded)
+    assert life.events[-1].exit_code == 0
+    assert await life.committed() == (6, "closing")
+
+
+async def test_commits_are_served_while_a_partition_is_leaving(listening: Any, produce: Any) -> None:
+    produce(10)
+    life = listening()
+    stay = (await life.stays())[0]
+    life.drains = False
+    closing = asyncio.ensure_future(life.source.close())
+    await life.until(lambda: life.of(Revoked))
+    commit = Commit(stay, NextOffset(2), "while leaving")
+    assert await life.source.commit([commit]) == [commit]
+    life.of(Revoked)[0].done([Commit(stay, NextOffset(3), "last")])
+    await closing
+    assert await life.committed() == (3, "last")
+
+
+async def test_leaving_ends_at_its_deadline_whoever_does_not_answer(listening: Any, produce: Any) -> None:
+    produce(10)
+    life = listening()
+    await life.stays()
+    life.drains = False
+    await life.source.close()
+    assert life.of(Revoked)
+    assert await life.committed() == (0, FIRST)
+
+
+async def test_closing_before_there_is_an_assignment_ends_well(listening: Any) -> None:
+    life = listening()
+    await life.source.close()
+    assert life.of(SourceEnded) == [SourceEnded(0, "")]
+
+
+async def test_past_its_bound_a_partition_is_paused_and_goes_on_once_enough_is_settled(
+    listening: Any, produce: Any
+) -> None:
+    produce(4000)
+    life = listening(Bounds(records=600), queued_min_messages=1000)
+    stay = (await life.stays())[0]
+    released = pauses = 0
+
+    def goes_on() -> bool:
+        """All that has come is settled; then it goes on, sooner or later."""
+        nonlocal released
+        # One call of consume() may bring one batch more than the bound.
+        assert life.handed() - released < 600 + 500
+        life.source.release(stay, life.handed() - released, 0)
+        released = life.handed()
+        return not life.source.paused
+
+    while released < 4000:
+        await life.until(lambda: life.source.paused or life.handed() == 4000)
+        pauses += life.source.paused
+        await life.until(goes_on)
+    assert pauses > 1
+    assert life.offsets() == {stay: list(range(4000))}
+
+
+async def test_what_is_held_is_not_fetched_until_it_is_let_go(listening: Any, produce: Any) -> None:
+    life = listening()
+    life.source.hold(held=True)
+    await life.stays()
+    await life.until(lambda: life.source.paused == 4)
+    produce(10)
+    await life.until(lambda: any(high == 10 for each in life.of(Watermarks) for _, high in each.low_high.values()))
+    assert life.handed() == 0
+    life.source.hold(held=False)
+    await life.until(lambda: life.handed() == 10)
+
+
+# ---- on a consumer that only takes notes ----------------------------------------------------------------------------
+
+
+class Notes:
+    """Stands where a Consumer would, and notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[int]]] = []
+        self.refusal: KafkaError | None = None
+
+    def _note(self, what: str, partitions: Sequence[KafkaPartition]) -> None:
+        self.asked.append((what, [each.partition for each in partitions]))
+
+    def pause(self, partitions: Sequence[KafkaPartition]) -> None:
+        self._note("pause", partitions)
+
+    def resume(self, partitions: Sequence[KafkaPartition]) -> None:
+        self._note("resume", partitions)
+
+    def incremental_assign(self, partitions: Sequence[KafkaPartition]) -> None:
+        self._note("assign", partitions)
+
+    def committed(self, partitions: Sequence[KafkaPartition], timeout: float) -> list[KafkaPartition]:
+        assert timeout > 0
+        return [KafkaPartition(each.topic, each.partition, 5) for each in partitions]
+
+    def commit(self, *, offsets: Sequence[KafkaPartition], asynchronous: bool) -> list[KafkaPartition]:
+        assert not asynchronous
+        self._note("commit", offsets)
+        if self.refusal is not None:
+            raise KafkaException(self.refusal)
+        return list(offsets)
+
+
+@pytest.fixture
+def told() -> list[SourceEvent]:
+    return []
+
+
+@pytest.fixture
+def still(told: list[SourceEvent]) -> KafkaSource:
+    """A source whose thread does not run; its bounds are 100 records and 1000 bytes."""
+    source = KafkaSource({"bootstrap.servers": "none", "group.id": "g"}, ["t"], Bounds(100, 1000), 1.0)
+    source._tell = told.append  # type: ignore[method-assign]
+    return source
+
+
+def own(source: KafkaSource, *partitions: int) -> list[Assignment]:
+    stays = [Assignment("t", partition, 1) for partition in partitions]
+    source._flows = {stay.name: _Flow(stay, 0) for stay in stays}
+    return stays
+
+
+def hand(source: KafkaSource, stay: Assignment, records: int, size_bytes: int = 0) -> None:
+    flow = source._flows[stay.name]
+    flow.handed += records
+    flow.handed_bytes += size_bytes
+
+
+def regulated(source: KafkaSource) -> list[tuple[str, list[int]]]:
+    notes = Notes()
+    source._regulate(notes)
+    return notes.asked
+
+
+def test_a_partition_is_resumed_only_once_half_of_its_bound_is_free(still: KafkaSource) -> None:
+    (stay,) = own(still, 0)
+    hand(still, stay, 99)
+    assert regulated(still) == []
+    hand(still, stay, 1)
+    assert regulated(still) == [("pause", [0])]
+    assert regulated(still) == []
+    still.release(stay, 49, 0)
+    assert regulated(still) == []
+    still.release(stay, 1, 0)
+    assert regulated(still) == [("resume", [0])]
+    assert still.paused == 0
+
+
+def test_bytes_are_bounded_like_records(still: KafkaSource) -> None:
+    (stay,) = own(still, 0)
+    hand(still, stay, 2, 1000)
+    assert regulated(still) == [("pause", [0])]
+    still.release(stay, 1, 500)
+    assert regulated(still) == [("resume", [0])]
+
+
+def test_a_partition_below_its_equal_share_goes_on_when_others_have_filled_the_bound(still: KafkaSource) -> None:
+    greedy, modest = own(still, 0, 1)
+    hand(still, greedy, 120)
+    hand(still, modest, 10)
+    assert regulated(still) == [("pause", [0])]
+    hand(still, modest, 40)
+    assert regulated(still) == [("pause", [1])]
+
+
+def test_what_belongs_to_an_earlier_stay_frees_nothing(still: KafkaSource) -> None:
+    (stay,) = own(still, 0)
+    hand(still, stay, 100)
+    still.release(stay._replace(epoch=7), 100, 0)
+    still.release(Assignment("t", 9, 1), 100, 0)
+    assert regulated(still) == [("pause", [0])]
+
+
+def test_a_partition_that_comes_back_is_not_left_paused(still: KafkaSource, told: list[SourceEvent]) -> None:
+    notes = Notes()
+    still._on_assign(notes, [KafkaPartition("t", 0), KafkaPartition("t", 1)])
+    assert notes.asked == [("assign", [0, 1]), ("resume", [0, 1])]
+    (assigned,) = told
+    assert isinstance(assigned, Assigned)
+    assert [(start.stay.epoch, start.offset) for start in assigned.stays] == [(1, 5), (2, 5)]
+
+
+def test_a_partition_that_comes_while_all_is_held_is_paused_before_it_is_fetched(still: KafkaSource) -> None:
+    notes = Notes()
+    still.hold(held=True)
+    still._on_assign(notes, [KafkaPartition("t", 0)])
+    assert notes.asked == [("assign", [0]), ("resume", [0]), ("pause", [0])]
+
+
+def test_every_stay_has_an_epoch_of_its_own(still: KafkaSource, told: list[SourceEvent]) -> None:
+    for _ in range(2):
+        still._on_assign(Notes(), [KafkaPartition("t", 0)])
+        still._on_lost(Notes(), [KafkaPartition("t", 0)])
+    epochs = [start.stay.epoch for event in told if isinstance(event, Assigned) for start in event.stays]
+    lost = [stay.epoch for event in told if isinstance(event, Lost) for stay in event.stays]
+    assert epochs == lost == [1, 2]
+
+
+def test_brokers_that_do_not_answer_are_told_of_once(still: KafkaSource, told: list[SourceEvent]) -> None:
+    for _ in range(3):
+        still._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, "127.0.0.1:1/bootstrap: refused"))
+    (trouble,) = told
+    assert isinstance(trouble, Trouble)
+    assert trouble.reason == "kafka"
+    assert "check kafka.bootstrap.servers" in trouble.detail
+    assert "127.0.0.1" not in trouble.detail
+
+
+def test_a_commit_that_kafka_refuses_is_said_to_be_refused_and_can_be_made_again(still: KafkaSource) -> None:
+    (stay,) = own(still, 0)
+    notes = Notes()
+    notes.refusal = KafkaError(KafkaError.ILLEGAL_GENERATION)
+    commit = Commit(stay, NextOffset(5), "")
+    refused = still._commit(notes, [commit])
+    assert isinstance(refused, CommitRefused)
+    assert "ILLEGAL_GENERATION" in str(refused)
+    notes.refusal = None
+    assert still._commit(notes, [commit]) == [commit]
+
+
+def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    class Polled:
+        def topic(self) -> str:
+            return "t"
+
+        def partition(self) -> int:
+            return 3
+
+        def error(self) -> None:
+            return None
+
+    own(still, 0)
+    still._hand_over([Polled()])
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "words"),
+    [
+        ("Broker: Static consumer fenced by other consumer with same group.instance.id", True, "give each its own"),
+        ("Broker: The instance ID is still used by another member in the consumer group", False, "has not timed out"),
+        ("Local: something else", False, "_FATAL"),
+    ],
+)
+def test_a_fatal_error_makes_a_new_consumer_or_ends_the_process(
+    still: KafkaSource, text: str, ends: bool, words: str
+) -> None:
+    error = KafkaError(KafkaError._FATAL, text)
+    with pytest.raises(Exception, match=words) as raised:
+        still._judge(error, None)
+    assert type(raised.value).__name__ == ("_Refused" if ends else "_Rebuild")
+    assert TopicPartition("t", 0) not in still._flows
