@@ -20,6 +20,7 @@ from connector.campaigns import CampaignBatcher
 from connector.dead_letters import DeadLetterTopic
 from connector.delivery import Delivery, DeliveryPolicy
 from connector.health import HealthServer
+from connector.kafka_log import kafka_logger
 from connector.kafka_properties import lease_s
 from connector.limits import Pool, Rate
 from connector.mapping import MappingInvalid, MappingRules, default_document, override
@@ -165,6 +166,7 @@ class Connector:
             list(settings.topics),
             Bounds(settings.buffer.records, settings.buffer.bytes),
             settings.revoke_deadline_s,
+            kafka_logger(telemetry),
         )
         self._client = braze_client(settings)
         self._registry = schema_registry(
@@ -194,6 +196,7 @@ class Connector:
             settings.dead_letter_topic,
             self._tell,
             lambda: telemetry.count("dlq_produce_failures_total"),
+            kafka_logger(telemetry),
         )
         self.pipeline = Pipeline(
             source=self.source,

@@ -7,6 +7,7 @@ waited for, loudly: the record stays open, its partition's offset stays where it
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, Final
@@ -31,6 +32,7 @@ class DeadLetterTopic:
         topic: Where letters go.
         tell: Gets troubles and their end.
         failed: Called at every letter that the broker did not take.
+        logger: Gets librdkafka's own lines; None: they go to standard error.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class DeadLetterTopic:
         topic: str,
         tell: Callable[[Trouble | Cured], None],
         failed: Callable[[], None],
+        logger: logging.Logger | None = None,
     ) -> None:
-        self._properties = producer_properties(kafka)
+        self._properties = producer_properties(kafka) | ({} if logger is None else {"logger": logger})
         self._topic = topic
         self._tell = tell
         self._failed = failed

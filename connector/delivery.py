@@ -424,7 +424,7 @@ class Delivery:
         """Users whose attributes Braze may be applying now. What it refused, it surely does not apply."""
         named = outcome.refused if isinstance(outcome, PartlyRefused) else frozenset()
         untouched = isinstance(outcome, Refused) or (isinstance(outcome, PartlyRefused) and not outcome.rest_accepted)
-        if untouched and not request.may_be_applied:
+        if untouched:
             return
         attributes = (piece.lane for piece in request.load if piece.array == "attributes")
         request.wrote.update(lane for index, lane in enumerate(attributes) if ("attributes", index) not in named)

@@ -11,6 +11,7 @@ Every partition's stay has an epoch. A command for a stay that is over is droppe
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import time
@@ -107,6 +108,7 @@ class KafkaSource:
         topics: What to subscribe to.
         bounds: How much may be outstanding.
         revoke_deadline_s: How long a revoke may wait for what is on the wire; below `max.poll.interval.ms`.
+        logger: Gets librdkafka's own lines; None: they go to standard error.
     """
 
     def __init__(
@@ -115,11 +117,13 @@ class KafkaSource:
         topics: Sequence[str],
         bounds: Bounds,
         revoke_deadline_s: float,
+        logger: logging.Logger | None = None,
     ) -> None:
         self._kafka = dict(kafka)
         self._topics = list(topics)
         self._bounds = bounds
         self._revoke_deadline_s = revoke_deadline_s
+        self._logging: dict[str, Any] = {} if logger is None else {"logger": logger}
         self._mailbox: queue.SimpleQueue[_CommitCommand] = queue.SimpleQueue()
         self._flows: dict[Partition, _Flow] = {}
         self._epochs = 0
@@ -215,7 +219,7 @@ class KafkaSource:
 
     def _consume_until_closing(self) -> None:
         self._flows = {}
-        consumer = Consumer({**consumer_properties(self._kafka), "error_cb": self._on_error})
+        consumer = Consumer({**consumer_properties(self._kafka), "error_cb": self._on_error, **self._logging})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost

@@ -275,6 +275,15 @@ def test_a_body_stays_below_four_megabytes() -> None:
     assert waiting.waiting == 20
 
 
+def test_a_body_keeps_its_bound_to_the_byte() -> None:
+    for body_bytes in range(300, 420):
+        waiting = batcher(TrackLimit(body_bytes=body_bytes))
+        waiting.add_attributes([attributes("a", 0)], 0.0)
+        waiting.add_events([event(f"u{n}", n) for n in range(9)], 0.0)
+
+        assert len(Request(Endpoint.TRACK, taken(waiting)).body()) <= body_bytes
+
+
 def test_a_heavy_run_is_cut_in_order() -> None:
     waiting = batcher(TrackLimit(body_bytes=1000))
     waiting.add_events([event("u", n, pad=300) for n in range(4)], 0.0)

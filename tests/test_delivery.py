@@ -733,6 +733,16 @@ def test_what_may_have_been_applied_is_told_when_its_partition_leaves() -> None:
     assert stage.delivery.withdraw({AUDIENCES}, stage.now) == 1
 
 
+def test_what_may_have_been_applied_stays_so_when_it_is_halved() -> None:
+    stage = Stage()
+    stage.delivery.batcher.add_attributes([attributes("u", 0), attributes("v", 1)], stage.now)
+    stage.answer(stage.sent(), TIME_OUT)
+    stage.now += 60.0
+    stage.answer(stage.sent(), REFUSED)
+
+    assert stage.delivery.withdraw({AUDIENCES}, stage.now) == 2
+
+
 def test_an_object_of_two_partitions_goes_on_without_the_one_that_left() -> None:
     stage = Stage()
     stage.delivery.batcher.add_attributes(

@@ -93,7 +93,9 @@ class Progress:
 @asynccontextmanager
 async def in_process_broker() -> AsyncIterator[str]:
     """Librdkafka's mock broker, alive for the block; yields its address."""
-    owner = Producer({"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "error_cb": lambda _error: None})
+    owner = Producer(
+        {"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "error_cb": lambda _error: None, "log_level": 0}
+    )
     metadata = await asyncio.to_thread(owner.list_topics, timeout=10)
     broker = next(iter(metadata.brokers.values()))
     for topic in (*TOPICS.values(), "aiq.dead-letters"):
@@ -165,7 +167,9 @@ class _Producing:
     """ActionIQ's side: writes the workload in a thread of its own, never far ahead of the consumer."""
 
     def __init__(self, address: str, workload: Workload, audit: Audit) -> None:
-        self._producer = Producer({"bootstrap.servers": address, "enable.idempotence": True, "linger.ms": 5})
+        self._producer = Producer(
+            {"bootstrap.servers": address, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
+        )
         self._workload = workload
         self._audit = audit
         self._stop = threading.Event()

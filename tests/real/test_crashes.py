@@ -113,7 +113,7 @@ def test_a_shutdown_while_the_broker_is_down_ends_and_what_was_not_committed_rep
     stage.make_topics()
     stage.write(made for made in stage.made(1000) if made.expected == "delivered")
     stage.braze.wall(after=5)
-    replica = stage.replica(buffer=SMALL_BUFFER, drain_deadline_s=1)
+    replica = stage.replica(kafka=QUICK_SESSION, buffer=SMALL_BUFFER, drain_deadline_s=1)
     until("Braze has an outage", lambda: stage.braze.requests(503) > 30)
     stage.broker.stop()
     try:
@@ -125,7 +125,7 @@ def test_a_shutdown_while_the_broker_is_down_ends_and_what_was_not_committed_rep
         stage.broker.start()
     unsettled = stage.ended() - stage.settled()
     assert unsettled
-    stage.replica()
+    stage.replica(kafka=QUICK_SESSION)
     stage.until_all_committed()
     faults = stage.faults()
     assert faults.pop("duplicated").keys() == unsettled
