@@ -422,10 +422,9 @@ class Delivery:
 
     def _note_writers(self, request: Request, outcome: Outcome) -> None:
         """Users whose attributes Braze may be applying now. What it refused, it surely does not apply."""
-        named = outcome.refused if isinstance(outcome, PartlyRefused) else frozenset()
-        untouched = isinstance(outcome, Refused) or (isinstance(outcome, PartlyRefused) and not outcome.rest_accepted)
-        if untouched:
+        if isinstance(outcome, Refused) or (isinstance(outcome, PartlyRefused) and not outcome.rest_accepted):
             return
+        named = outcome.refused if isinstance(outcome, PartlyRefused) else frozenset()
         attributes = (piece.lane for piece in request.load if piece.array == "attributes")
         request.wrote.update(lane for index, lane in enumerate(attributes) if ("attributes", index) not in named)
 

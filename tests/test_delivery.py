@@ -473,10 +473,13 @@ def test_what_braze_refused_as_a_whole_starts_no_settle_time() -> None:
     stage = Stage(settle_s=5.0)
     stage.delivery.batcher.add_attributes([attributes("u", 0), attributes("v", 1)], stage.now)
     stage.answer(stage.sent(), named(400, ("attributes", 0)))
-    stage.delivery.batcher.add_attributes([attributes("u", 2)], stage.now)
+    stage.delivery.batcher.add_attributes([attributes("u", 2), attributes("v", 3)], stage.now)
 
-    assert offsets(stage.sent()) == [1]
+    alone = stage.sent()
+    assert offsets(alone) == [1]
     assert offsets(stage.sent()) == [2]
+    stage.answer(alone, REFUSED)
+    assert offsets(stage.sent()) == [3]
 
 
 def test_what_braze_refused_by_name_starts_no_settle_time() -> None:

@@ -31,6 +31,13 @@ from tests.real.children import Child, Children, ask, until
 
 API_KEY = "not-a-real-key"
 
+# A broker that has just been started says these until its coordinator is there.
+_COORDINATOR_STARTS = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
+
 # What the workload's "refused" poison meets. `wall` puts more in front of these.
 _REFUSALS = [
     {"do": "refuse_object", "where": {"array": "events", "equals": {"name": REFUSED_BY_BRAZE}}},
@@ -323,7 +330,16 @@ class Stage:
 
     def committed(self) -> dict[TopicPartition, tuple[int, str]]:
         """Offset and metadata of every partition for which the group has committed."""
-        found = self._reader.committed(self.partitions(), timeout=20)
+
+        def asked() -> list[KafkaPartition] | None:
+            try:
+                return self._reader.committed(self.partitions(), timeout=20)
+            except KafkaException as error:
+                if error.args[0].retriable() or error.args[0].code() in _COORDINATOR_STARTS:
+                    return None
+                raise
+
+        found = until("the coordinator answers", asked)
         return {
             TopicPartition(each.topic, each.partition): (each.offset, each.metadata or "")
             for each in found

@@ -39,7 +39,8 @@ def test_a_killed_process_repeats_just_what_its_last_commit_does_not_call_settle
 
 def test_a_frozen_process_that_wakes_up_sends_nothing_for_partitions_that_have_moved(stage: Stage) -> None:
     stage.make_topics()
-    stage.produce(2000)
+    # No poison: a dead letter may be on its way to Kafka when the process freezes, and is written when it wakes up.
+    stage.write(made for made in stage.made(2000) if made.expected == "delivered")
     stage.braze.wall(after=5)
     frozen = stage.replica(kafka=QUICK_SESSION, buffer=SMALL_BUFFER)
     until("Braze has an outage", lambda: stage.braze.requests(503) > 0)
