@@ -203,6 +203,8 @@ def classify(endpoint: Endpoint, sizes: Mapping[str, int], attempt: Attempt) -> 
         return TooLarge("bytes")
     if status in {400, 422}:
         return _bad_request(endpoint, sizes, _json(attempt.body))
+    if status == 404 and endpoint is Endpoint.TRIGGER and _names_campaign(_text(_json(attempt.body))):
+        return CampaignUnavailable()
     return _not_ours_to_send(endpoint, status)
 
 
@@ -214,7 +216,9 @@ def _accepted(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Outcom
         message = body.get("message")
         if isinstance(message, str) and message.strip().lower() in {"success", "queued"}:
             return Delivered()
-        return Ambiguous("unexpected answer")
+        # Another wording must not repeat messages without an end where the rest of the answer says it all.
+        told = "dispatch_id" in body if endpoint is Endpoint.TRIGGER else not _short_arrays(sizes, frozenset(), body)
+        return Delivered() if told else Ambiguous("unexpected answer")
     named, unplaced = _places(errors, sizes)
     # A trigger's answer has no counts and no word on single recipients: what it does not name was sent.
     suspects = _short_arrays(sizes, named, body) if unplaced and endpoint is Endpoint.TRACK else frozenset()
@@ -224,7 +228,7 @@ def _accepted(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Outcom
 def _bad_request(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Outcome:
     if not isinstance(body, dict):
         return Refused()
-    text = " ".join(str(body[key]) for key in ("message", "error") if isinstance(body.get(key), str)).lower()
+    text = _text(body)
     if any(wording in text for wording in _TOO_MANY):
         return TooLarge("objects")
     if any(wording in text for wording in _TOO_BIG):
@@ -235,9 +239,7 @@ def _bad_request(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Out
             cause="address_refused",
             remedy="the API key's IP allowlist does not name this address: make a new key, or send from a listed one",
         )
-    if endpoint is Endpoint.TRIGGER and (
-        any(wording in text for wording in _NO_CAMPAIGN) or ("campaign with id" in text and "not found" in text)
-    ):
+    if endpoint is Endpoint.TRIGGER and _names_campaign(text):
         return CampaignUnavailable()
     named, _ = _places(_errors(body), sizes)
     # An entry that nobody can place needs no thought here: the others are sent again, and Braze asked again.
@@ -275,6 +277,17 @@ def _not_ours_to_send(endpoint: Endpoint, status: int) -> Misconfigured:
                 remedy=f"{endpoint} answered with status {status}, which Braze does not document: check braze.endpoint"
                 " and what stands in front of it",
             )
+
+
+def _text(body: Any) -> str:
+    """What an answer says in words, in lower case."""
+    if not isinstance(body, dict):
+        return ""
+    return " ".join(body[key] for key in ("message", "error") if isinstance(body.get(key), str)).lower()
+
+
+def _names_campaign(text: str) -> bool:
+    return any(wording in text for wording in _NO_CAMPAIGN) or ("campaign with id" in text and "not found" in text)
 
 
 def _json(body: bytes) -> Any:

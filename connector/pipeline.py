@@ -435,7 +435,7 @@ class Pipeline:
         endpoint = request.endpoint
         stays = {record.stay for piece in request.load if piece.array == "attributes" for record in piece.records}
         self.books.wrote_attributes(stays, int(at * 1000))
-        limit = gauges.objects_limit(self.delivery, endpoint)
+        limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
         done = self.delivery.conclude(request, attempt, now, at)
         status = f"{attempt.status // 100}xx" if isinstance(attempt, Reply) else "none"
         self.telemetry.count("braze_requests_total", 1, endpoint, status)
@@ -443,11 +443,10 @@ class Pipeline:
         self._note_answer(answered=isinstance(attempt, Reply) and attempt.status < 500)
         if not isinstance(done.outcome, Delivered | PartlyRefused):
             self.telemetry.count("braze_retries_total", 1, type(done.outcome).__name__)
-        if gauges.objects_limit(self.delivery, endpoint) < limit:
-            detail = f"Braze takes fewer objects a request than configured: lower the limit of {endpoint}"
-            self.telemetry.log(
-                "warning", "limit_lowered", objects=gauges.objects_limit(self.delivery, endpoint), detail=detail
-            )
+        fewer, lighter = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
+        if fewer < limit or lighter < bytes_limit:
+            detail = f"Braze takes less in a request than configured: see the contract's limits of {endpoint}"
+            self.telemetry.log("warning", "limit_lowered", objects=fewer, body_bytes=lighter, detail=detail)
         self.settlement.conclude(done, at)
         self.telemetry.count("stage_seconds_total", attempt.elapsed_s, "braze")
         self.telemetry.count("stage_seconds_total", self._clock.now() - now, "settle")

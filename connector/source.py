@@ -48,6 +48,9 @@ _POLL_S: Final = 0.01
 _ERRAND_S: Final = 5.0
 _METADATA_S: Final = 30.0
 _CALL_S: Final = 10.0
+_ERRAND_CALL_S: Final = 2.0
+"""While an errand waits, nothing is polled and no commit is made; so it waits shortly, and once."""
+
 _REVOKE_SLACK_S: Final = 2.0
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
@@ -454,7 +457,7 @@ class KafkaSource:
         counts: dict[str, int] = {}
         for topic in self._topics:
             try:
-                found = consumer.list_topics(topic, timeout=_CALL_S).topics[topic]
+                found = consumer.list_topics(topic, timeout=_ERRAND_CALL_S).topics[topic]
             except KafkaException:
                 return  # told by the error callback; asked again with the next errand
             if found.error is None and found.partitions:
@@ -476,9 +479,9 @@ class KafkaSource:
             where = TopicPartition(flow.stay.topic, flow.stay.partition)
             try:
                 # While paused nothing is fetched, so what is cached grows old: ask the broker.
-                low, high = consumer.get_watermark_offsets(where, timeout=_CALL_S, cached=not flow.paused)
+                low, high = consumer.get_watermark_offsets(where, timeout=_ERRAND_CALL_S, cached=not flow.paused)
             except KafkaException:
-                continue  # the next errand asks again
+                break  # one time-out is enough: the next errand asks again
             if high >= 0:
                 found[flow.stay] = (max(low, 0), high)
         if found:

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from connector.batching import Batcher, TrackLimit
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
-from connector.delivery import Channel, Conclusion, Delivery, DeliveryPolicy, Request
+from connector.delivery import Conclusion, Delivery, DeliveryPolicy, Request
 from connector.limits import Pool, Rate
 from connector.outcomes import Attempt, NoReply, Reply, RetryPolicy
 from connector.records import Assignment, Outbound
@@ -1072,10 +1072,7 @@ class DeliveryAgainstAnyBraze(RuleBasedStateMachine):
         assert repr(self.delivery.batcher) == "waiting=0 ready=0 lanes=0 holds=0"
         assert repr(self.delivery.campaigns) == "waiting=0 campaigns=0 parked=0"
         assert self.delivery.campaigns._lanes == {}
-        assert [self.in_hand(channel) for channel in self.delivery.channels] == [0, 0]
-
-    def in_hand(self, channel: Channel) -> int:
-        return channel.in_hand
+        assert [channel.in_hand for channel in self.delivery.channels] == [0, 0]
 
 
 TestDeliveryAgainstAnyBraze = DeliveryAgainstAnyBraze.TestCase

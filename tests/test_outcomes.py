@@ -520,3 +520,26 @@ def test_backoff_starts_at_the_first_wait_and_ends_at_the_longest() -> None:
     policy = RetryPolicy(first_s=0.5, longest_s=30.0)
 
     assert [policy.wait_s(attempts, 1.0) for attempts in (1, 2, 3, 7, 1000)] == [0.5, 1.0, 2.0, 30.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sizes", "body", "outcome"),
+    [
+        (TRIGGER, {"recipients": 2}, b'{"message":"accepted","dispatch_id":"d"}', Delivered),
+        (TRIGGER, {"recipients": 2}, b'{"message":"accepted"}', Ambiguous),
+        (Endpoint.TRACK, {"events": 2}, b'{"message":"accepted","events_processed":2}', Delivered),
+        (Endpoint.TRACK, {"events": 2}, b'{"message":"accepted","events_processed":1}', Ambiguous),
+        (Endpoint.TRACK, {"events": 2}, b'{"message":"accepted"}', Ambiguous),
+    ],
+)
+def test_another_wording_of_success_is_no_reason_to_send_again_where_the_answer_says_the_rest(
+    endpoint: Endpoint, sizes: dict[str, int], body: bytes, outcome: type
+) -> None:
+    assert isinstance(classify(endpoint, sizes, Reply(201, {}, body)), outcome)
+
+
+def test_a_404_that_names_the_campaign_parks_the_campaign_and_halts_nobody() -> None:
+    named = Reply(404, {}, b'{"message":"Campaign does not exist"}')
+
+    assert isinstance(classify(TRIGGER, {"recipients": 1}, named), CampaignUnavailable)
+    assert isinstance(classify(TRIGGER, {"recipients": 1}, Reply(404, {}, b"<html>")), Misconfigured)

@@ -27,7 +27,7 @@ from connector.offset_map import decode
 from connector.records import Kind, TopicPartition
 from connector.settings import PACKAGED_SCHEMAS
 from tests.real.brokers import ApacheKafka, InProcessBroker
-from tests.real.children import Child, Children, ask, until
+from tests.real.children import Child, Children, Found, ask, until
 
 API_KEY = "not-a-real-key"
 
@@ -383,7 +383,7 @@ class Stage:
         """All dead letters."""
         found = self._letters.list_topics(self.dead_letters, timeout=10).topics[self.dead_letters]
         places = [KafkaPartition(self.dead_letters, partition, 0) for partition in found.partitions]
-        left = sum(until("the broker knows its partition", partial(self._range, place))[1] for place in places)
+        left = sum(_answer(partial(self._letters.get_watermark_offsets, place, timeout=10))[1] for place in places)
         self._letters.assign(places)
         letters: list[Message] = []
 
@@ -394,12 +394,6 @@ class Stage:
         until("all dead letters are read", read)
         self._letters.unassign()
         return letters
-
-    def _range(self, place: KafkaPartition) -> tuple[int, int] | None:
-        try:
-            return self._letters.get_watermark_offsets(place, timeout=10)
-        except KafkaException:  # not the leader yet, after a restart
-            return None
 
     # ---- the audit --------------------------------------------------------------------------------------------------
 
@@ -438,3 +432,17 @@ class Stage:
         if audit.order_violations():
             wrong["misordered"] = audit.order_violations()
         return wrong
+
+
+def _answer(ask_broker: Callable[[], Found]) -> Found:
+    """What a broker says, once it can: after a restart it does not know at once what it leads and coordinates."""
+
+    def asked() -> Found | None:
+        try:
+            return ask_broker()
+        except KafkaException:
+            return None
+
+    found = until("the broker answers", asked)
+    assert found is not None
+    return found
