@@ -144,6 +144,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._source.start(self.on_event)
         self._spawn(self._commit_forever())
+        self._spawn(self._watch_lease())
         try:
             await self._ended.wait()
         finally:
@@ -521,7 +522,13 @@ class Pipeline:
         self._lease.renew(asked_at)
         if self._lease_lost:
             self._lease_lost = False
-            self.troubles.end("lease")
+            self.troubles.end("kafka_lease")
+
+    async def _watch_lease(self) -> None:
+        """Say that the coordinator is silent, also while a commit waits for it and there is nothing to send."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._may_send()
 
     def _may_send(self) -> bool:
         """Whether the coordinator has confirmed lately enough that the partitions are ours."""
@@ -531,7 +538,7 @@ class Pipeline:
             self._lease_lost = True
             self.telemetry.count("lease_lost_total")
             detail = "the Kafka coordinator has not answered: nothing is sent until it does (check the brokers)"
-            self.troubles.begin(Trouble("lease", detail))
+            self.troubles.begin(Trouble("kafka_lease", detail))
         return False
 
     def _at_ms(self) -> int:

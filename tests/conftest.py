@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # looptime asks for "the current loop" before every test, a plain one too, and on Python 3.11 asking makes one that
 # nobody closes: a ResourceWarning in some later test. Once it was said that there is none, asking makes none.
 asyncio.set_event_loop(None)
+
+# The same examples every time: a test is green or red, not both. HYPOTHESIS_PROFILE=explore draws new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.hookimpl(optionalhook=True)

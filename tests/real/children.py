@@ -33,7 +33,7 @@ for pid in wards:
 """
 
 
-def until(what: str, look: Callable[[], Found], within_s: float = 60.0) -> Found:
+def until(what: str, look: Callable[[], Found], within_s: float = 120.0) -> Found:
     """Look until what is found is true, or not empty, and return it."""
     deadline = time.monotonic() + within_s
     while True:
@@ -102,7 +102,7 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, within_s: float = 60.0) -> int:
+    def wait(self, within_s: float = 120.0) -> int:
         """Wait for its end; returns the exit code."""
         try:
             code = self._process.wait(within_s)
@@ -111,7 +111,7 @@ class Child:
         self._gone()
         return code
 
-    def terminate(self, within_s: float = 60.0) -> int:
+    def terminate(self, within_s: float = 120.0) -> int:
         """Ask it to end; returns the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(within_s)
