@@ -15,7 +15,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -51,7 +51,6 @@ _CALL_S: Final = 10.0
 _ERRAND_CALL_S: Final = 2.0
 """While an errand waits, nothing is polled and no commit is made; so it waits shortly, and once."""
 
-_COMMIT_LOST_S: Final = 60.0
 _REVOKE_SLACK_S: Final = 2.0
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
@@ -96,23 +95,6 @@ class _CommitCommand:
     answer: Callable[[Sequence[Commit] | CommitRefused], None]
 
 
-class _OpenCommit:
-    """A commit that is on its way: no other is begun until Kafka has had its word, or never will."""
-
-    __slots__ = ("_answer", "current", "since")
-
-    def __init__(self, current: dict[Partition, Commit], answer: Callable[[Sequence[Commit] | CommitRefused], None]):
-        self.current = current
-        self.since = time.monotonic()
-        self._answer: Callable[[Sequence[Commit] | CommitRefused], None] | None = answer
-
-    def answer(self, word: Sequence[Commit] | CommitRefused) -> None:
-        """Tell whoever waits, once; what comes later is news for the thread alone."""
-        if self._answer is not None:
-            self._answer(word)
-            self._answer = None
-
-
 class _Rebuild(Exception):
     """The client object is unusable; a new one is made."""
 
@@ -147,7 +129,6 @@ class KafkaSource:
         self._logging: dict[str, Any] = {} if logger is None else {"logger": logger}
         self._mailbox: queue.SimpleQueue[_CommitCommand] = queue.SimpleQueue()
         self._flows: dict[Partition, _Flow] = {}
-        self._open_commit: _OpenCommit | None = None
         self._epochs = 0
         self._held = False
         self._held_back: frozenset[Assignment] = frozenset()
@@ -241,8 +222,7 @@ class KafkaSource:
 
     def _consume_until_closing(self) -> None:
         self._flows = {}
-        callbacks = {"error_cb": self._on_error, "on_commit": self._on_commit}
-        consumer = Consumer({**consumer_properties(self._kafka), **callbacks, **self._logging})
+        consumer = Consumer({**consumer_properties(self._kafka), "error_cb": self._on_error, **self._logging})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -260,9 +240,6 @@ class KafkaSource:
             raise
         finally:
             consumer.close()
-            if self._open_commit is not None:
-                self._open_commit.answer(CommitRefused("the consumer was closed"))
-                self._open_commit = None
 
     def _hand_over(self, messages: list[Message]) -> None:
         """Sort what was polled by stay, in order, and post it. Never blocks: the loop takes what the bounds allow."""
@@ -369,17 +346,14 @@ class KafkaSource:
         self._tell(Revoked(stays, self._revoke_deadline_s, drained.put))
         deadline = time.monotonic() + self._revoke_deadline_s + _REVOKE_SLACK_S
         commits: Sequence[Commit] = ()
-        if self._open_commit is not None:  # its answer cannot come in here, and the loop may be waiting for it
-            self._open_commit.answer(self._commit_now(consumer, list(self._open_commit.current.values())))
         while time.monotonic() < deadline:
             try:
                 commits = drained.get(timeout=_POLL_S)
                 break
             except queue.Empty:
                 self.ticked_at = time.time()
-                for command in self._commands():
-                    command.answer(self._commit_now(consumer, command.commits))
-        word = self._commit_now(consumer, commits)
+                self._serve(consumer)
+        word = self._commit(consumer, commits)
         if isinstance(word, CommitRefused):
             self._tell(
                 Trouble("last_commit", "a leaving partition's last commit was refused; some repeat", halts=False)
@@ -400,88 +374,37 @@ class KafkaSource:
 
     # ---- commands ---------------------------------------------------------------------------------------------------
 
-    def _commands(self) -> Iterator[_CommitCommand]:
+    def _serve(self, consumer: Consumer) -> None:
         while True:
             try:
-                yield self._mailbox.get_nowait()
+                command = self._mailbox.get_nowait()
             except queue.Empty:
                 return
+            command.answer(self._commit(consumer, command.commits))
 
-    def _serve(self, consumer: Consumer) -> None:
-        """Begin the next commit. One at a time: Kafka keeps whichever comes last, so none may overtake another."""
-        if self._open_commit is not None:
-            waited_s = time.monotonic() - self._open_commit.since
-            if waited_s < _CALL_S:
-                return
-            if waited_s > _COMMIT_LOST_S and "kafka" not in self._troubles:
-                raise _Rebuild("a commit was never answered")
-            self._open_commit.answer(CommitRefused("the coordinator does not answer"))
-        for command in self._commands():
-            if self._open_commit is not None:
-                command.answer(CommitRefused("the coordinator has not answered an earlier one"))
-                continue
-            self._begin(consumer, command)
-            if self._open_commit is not None:
-                return
-
-    def _begin(self, consumer: Consumer, command: _CommitCommand) -> None:
-        """Send a commit; the answer comes with a later poll.
-
-        Not synchronous: librdkafka has no time-out for that, and a coordinator that went away in the middle kept the
-        thread for as long as it stayed away (measured).
-        """
-        current = self._current(command.commits)
-        if not current:
-            command.answer([])
-            return
-        try:
-            consumer.commit(offsets=_offsets(current), asynchronous=True)
-        except KafkaException as error:
-            command.answer(CommitRefused(_words(error.args[0])))
-        else:
-            self._open_commit = _OpenCommit(current, command.answer)
-
-    def _on_commit(self, error: KafkaError | None, answers: list[TopicPartition]) -> None:
-        """The coordinator's word on the open commit, in a callback of consume()."""
-        open_commit, self._open_commit = self._open_commit, None
-        if open_commit is not None:
-            word = CommitRefused(_words(error)) if error else self._acknowledged(open_commit.current, answers)
-            open_commit.answer(word)
-
-    def _commit_now(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
-        """Commit in one call, where nothing can be polled: while partitions leave."""
-        current = self._current(commits)
-        if not current:
-            return []
-        offsets = _offsets(current)
-        try:
-            # Nothing ends a synchronous commit that nobody answers: ask first whether anybody is there.
-            consumer.committed(offsets[:1], timeout=_ERRAND_CALL_S)
-            answers = consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            return CommitRefused(_words(error.args[0]))
-        return self._acknowledged(current, answers)
-
-    def _current(self, commits: Sequence[Commit]) -> dict[Partition, Commit]:
-        """Those that are still ours to commit, and lower no offset."""
+    def _commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
+        """Commit what is still ours to commit; one call, synchronous."""
         current: dict[Partition, Commit] = {}
         for commit in commits:
             flow = self._flows.get(commit.stay.name)
             if flow is not None and flow.stay == commit.stay and commit.next_offset >= flow.committed:
                 current[commit.stay.name] = commit
-        return current
-
-    def _acknowledged(
-        self, current: Mapping[Partition, Commit], answers: Sequence[TopicPartition]
-    ) -> Sequence[Commit] | CommitRefused:
+        if not current:
+            return []
+        offsets = [
+            TopicPartition(commit.stay.topic, commit.stay.partition, commit.next_offset, commit.metadata)
+            for commit in current.values()
+        ]
+        try:
+            answers = consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            return CommitRefused(_words(error.args[0]))
         acknowledged: list[Commit] = []
         for answer in answers:
-            commit = current.get(Partition(answer.topic, answer.partition))
-            if answer.error is None and commit is not None:
-                acknowledged.append(commit)
-                flow = self._flows.get(commit.stay.name)
-                if flow is not None and flow.stay == commit.stay:
-                    flow.committed = max(flow.committed, commit.next_offset)
+            if answer.error is None:
+                name = Partition(answer.topic, answer.partition)
+                self._flows[name].committed = current[name].next_offset
+                acknowledged.append(current[name])
         if acknowledged:
             self._cure("kafka")
             self._cure("last_commit")
@@ -597,13 +520,6 @@ def _resolve(waiting: asyncio.Future[Sequence[Commit]], word: Sequence[Commit] |
         waiting.set_exception(word)
     else:
         waiting.set_result(word)
-
-
-def _offsets(commits: Mapping[Partition, Commit]) -> list[TopicPartition]:
-    return [
-        TopicPartition(commit.stay.topic, commit.stay.partition, commit.next_offset, commit.metadata)
-        for commit in commits.values()
-    ]
 
 
 def _words(error: KafkaError) -> str:
