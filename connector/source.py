@@ -228,13 +228,13 @@ class KafkaSource:
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )  # fmt: skip
             while not self._closing.is_set():
+                self._run_errands(consumer)  # before the first poll: an assignment asks how many partitions there are
                 messages = consumer.consume(_POLL_RECORDS, _POLL_S)
                 self.ticked_at = time.time()
                 if messages:
                     self._hand_over(messages)
                 self._serve(consumer)
                 self._regulate(consumer)
-                self._run_errands(consumer)
         except (_Rebuild, KafkaException):
             self._on_lost(consumer, [])
             raise
@@ -316,14 +316,15 @@ class KafkaSource:
                 starts.append((partition.topic, partition.partition, partition.offset, partition.metadata or ""))
                 continue
             low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_S)
-            offset = high if self._starts_latest(consumer, partition.topic) else low
+            highest = max(each.partition for each in known if each.topic == partition.topic)
+            offset = high if self._starts_latest(consumer, partition.topic, highest) else low
             fresh.append(TopicPartition(partition.topic, partition.partition, offset, FIRST_METADATA))
             starts.append((partition.topic, partition.partition, offset, ""))
         if fresh:
             consumer.commit(offsets=fresh, asynchronous=False)
         return starts
 
-    def _starts_latest(self, consumer: Consumer, topic: str) -> bool:
+    def _starts_latest(self, consumer: Consumer, topic: str, highest: int) -> bool:
         """Only by the operator's choice, and only where the topic is wholly new to the group."""
         choice = first_position(self._kafka)
         if choice == "earliest":
@@ -333,9 +334,12 @@ class KafkaSource:
                 f"the group has no offset for {topic} and kafka.auto.offset.reset is error: commit one with"
                 " kafka-consumer-groups --reset-offsets, or choose earliest or latest"
             )
-        count = len(consumer.list_topics(topic, timeout=_CALL_S).topics[topic].partitions)
-        others = consumer.committed([TopicPartition(topic, index) for index in range(count)], timeout=_CALL_S)
-        return all(other.offset < 0 for other in others)
+        # As many as there were a while ago: those that came since say nothing about whether the topic is new to us.
+        # list_topics() in here would let the library abort the process at the next callback of the same poll.
+        if topic not in self._counts:
+            raise _Rebuild(f"how many partitions {topic} has is not known yet")
+        everything = [TopicPartition(topic, index) for index in range(max(self._counts.get(topic, 0), highest + 1))]
+        return all(other.offset < 0 for other in consumer.committed(everything, timeout=_CALL_S))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Serve the mailbox in here until the loop has drained these partitions, or until the deadline."""
