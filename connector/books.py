@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from connector.ledger import Ledger
-from connector.offset_map import ForeignMetadata, OffsetMap, decode, encode
+from connector.ledger import Ledger, joined
+from connector.offset_map import FIRST_METADATA, ForeignMetadata, OffsetMap, Range, decode, encode
 from connector.ports import Commit, StayStart
-from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound
+from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, TopicPartition
 
 MAP_FULL_CHARS: int = 3_000
 """On topics whose map must not be cut, a partition takes nothing new while its map is longer than this: three quarters
 of what a commit's metadata may hold, so that what is handed out already still fits."""
+
+
+_ASKED_MAX: int = 8
+"""Commits without an answer that are remembered: while the coordinator is away one is tried about every second."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,21 @@ class Tally:
     known: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What this process settled in a stay that is over.
+
+    Attributes:
+        commits: Offset and metadata of every commit of ours that may be the last one that Kafka holds.
+        settled: All that needed no more work.
+        leader_epoch: Of the newest record that was taken.
+    """
+
+    commits: tuple[tuple[int, str], ...]
+    settled: tuple[Range, ...]
+    leader_epoch: int | None
+
+
 class Account:
     """One stay's ledger and what goes with it into a commit.
 
@@ -39,18 +58,43 @@ class Account:
         ledger: Open and settled offsets.
         settle_until_ms: Wall clock until which its last attribute attempts may still be on their way inside Braze.
         hold_until: Monotonic time before which none of its attribute writes is sent, on behalf of an earlier owner.
+        inherited_epoch: Leader epoch that the inherited map was written under; None: not known, or nothing inherited.
+        leader_epoch: Of the newest record taken, or inherited.
     """
 
-    __slots__ = ("_marks", "hold_until", "kind", "ledger", "map_chars", "settle_until_ms", "stay")
+    __slots__ = (
+        "_asked", "_marks", "hold_until", "inherited_epoch", "kind", "leader_epoch", "ledger", "map_chars",
+        "settle_until_ms", "stay",
+    )  # fmt: skip
 
-    def __init__(self, stay: Assignment, kind: Kind, ledger: Ledger, hold_until: float) -> None:
-        self.stay = stay
+    def __init__(self, start: StayStart, kind: Kind, ledger: Ledger, hold_until: float) -> None:
+        self.stay = start.stay
         self.kind = kind
         self.ledger = ledger
         self.hold_until = hold_until
+        self.inherited_epoch: int | None = None
+        self.leader_epoch: int | None = None
         self.settle_until_ms = 0
         self.map_chars = 0
+        # What Kafka holds for this partition is one of these: the last acknowledged commit, or one that had no answer.
+        self._asked: deque[tuple[int, str]] = deque([(start.offset, start.metadata or FIRST_METADATA)], _ASKED_MAX)
         self._marks: deque[tuple[int, int]] = deque()  # (first offset of a chunk, its timestamp), ascending
+
+    def ask(self, commit: Commit) -> None:
+        """A commit is on its way to Kafka."""
+        self._asked.append((commit.next_offset, commit.metadata))
+
+    def acknowledge(self, commit: Commit) -> None:
+        """Kafka holds it: no earlier one can be the last."""
+        said = (commit.next_offset, commit.metadata)
+        while self._asked and self._asked[0] != said:
+            self._asked.popleft()
+        if not self._asked:  # it had been pushed out by later ones
+            self._asked.append(said)
+
+    def remember(self) -> Memory:
+        """For the case that the partition comes back to this very process."""
+        return Memory(tuple(self._asked), self.ledger.settled(), self.leader_epoch)
 
     def mark(self, offset: int, timestamp_ms: int) -> None:
         """Remember when the chunk that begins at `offset` was written."""
@@ -80,7 +124,9 @@ class Books:
         self._settle_ms = round(settle_s * 1000)
         self.accounts: dict[Assignment, Account] = {}
         self.tallies: dict[str, Tally] = {topic: Tally() for topic in kinds}
+        self._memories: dict[TopicPartition, Memory] = {}
         self.ignored_maps = 0
+        self.truncated_maps = 0
         self.cut_offsets = 0
         self.late = 0
 
@@ -99,11 +145,25 @@ class Books:
             hold_ms = min(max(0, left.settle_until_ms - at_ms), self._settle_ms)
             if start.metadata and not left.closed:
                 hold_ms = self._settle_ms  # nobody said that nothing was on the wire
-        account = Account(start.stay, kind, Ledger(start.stay, start.offset, left), now + hold_ms / 1000)
+        left = self._recall(start, left)
+        account = Account(start, kind, Ledger(start.stay, start.offset, left), now + hold_ms / 1000)
+        account.inherited_epoch = account.leader_epoch = left.leader_epoch
         # Handed on even if nothing is sent in this stay: the next owner must wait for the same writes.
         account.settle_until_ms = at_ms + hold_ms if hold_ms else 0
         self.accounts[start.stay] = account
         return account
+
+    def _recall(self, start: StayStart, left: OffsetMap) -> OffsetMap:
+        """What Kafka tells, and what we know besides if nobody has committed since the partition was ours.
+
+        A coordinator that was away longer than the session lasts makes a member lose what it could not commit.
+        """
+        memory = self._memories.pop(start.stay.name, None)
+        if memory is None or (start.offset, start.metadata) not in memory.commits:
+            return left
+        ahead = [(max(first, start.offset), end) for first, end in memory.settled if end > start.offset]
+        settled = tuple(joined(sorted([*left.settled, *ahead])))
+        return replace(left, settled=settled, leader_epoch=memory.leader_epoch)
 
     def admit(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
         """Take records in; returns those that still need work (an earlier life may have settled some)."""
@@ -111,6 +171,7 @@ class Books:
         ledger = account.ledger
         offsets = [record.offset() for record in records]
         if ledger.has_inheritance_ahead:
+            self._disown_what_was_rewritten(account, records)
             fresh = [index for index, offset in enumerate(offsets) if not ledger.inherits(offset)]
             if len(fresh) < len(offsets):
                 end = offsets[-1] + 1
@@ -122,8 +183,23 @@ class Books:
         ledger.admit(offsets)
         tally.consumed += len(records)
         if records:
+            epoch = records[-1].leader_epoch()
+            if epoch is not None and (account.leader_epoch is None or epoch > account.leader_epoch):
+                account.leader_epoch = epoch
             account.mark(records[0].offset(), records[0].timestamp()[1])
         return records
+
+    def _disown_what_was_rewritten(self, account: Account, records: Sequence[KafkaRecord]) -> None:
+        """After a truncation other records lie where the map says that all is done: they need work."""
+        written_under = account.inherited_epoch
+        if written_under is None:
+            return
+        for record in records:
+            epoch = record.leader_epoch()
+            if epoch is not None and epoch > written_under and account.ledger.inherits(record.offset()):
+                account.ledger.disown(record.offset())
+                self.truncated_maps += 1
+                return
 
     def settle(self, records: Iterable[Outbound], fate: Fate) -> None:
         """These records have their fate."""
@@ -166,10 +242,12 @@ class Books:
         """One account's commit as of now."""
         until = account.settle_until_ms if account.settle_until_ms > at_ms else 0
         base = account.ledger.committable
-        encoded = encode(OffsetMap(account.ledger.settled_above(), until, closed), base)
+        encoded = encode(OffsetMap(account.ledger.settled_above(), until, closed, account.leader_epoch), base)
         account.map_chars = len(encoded.text)
         self.cut_offsets += encoded.cut
-        return Commit(account.stay, base, encoded.text)
+        commit = Commit(account.stay, base, encoded.text)
+        account.ask(commit)
+        return commit
 
     def is_map_full(self, account: Account) -> bool:
         """Whether the partition must take nothing new: its map may not be cut, and is about to overflow."""
@@ -181,6 +259,7 @@ class Books:
         for stay in stays:
             account = self.accounts.pop(stay, None)
             if account is not None:
+                self._memories[stay.name] = account.remember()
                 self.tallies[stay.topic].returned += account.ledger.open_count
                 returned[stay.topic] = returned.get(stay.topic, 0) + account.ledger.open_count
         return returned

@@ -84,6 +84,12 @@ class Ledger:
         """Whether `inherits` can still be true for an offset to come."""
         return bool(self._inherited_ends) and self._inherited_ends[-1] > self._next
 
+    def disown(self, offset: int) -> None:
+        """Inherit nothing from `offset` on: what lies there now is not what the last owner settled."""
+        kept = [(start, min(end, offset)) for start, end in self._inherited if start < offset]
+        self._inherited = tuple(kept)
+        self._inherited_ends = [end for _, end in kept]
+
     def admit(self, offsets: Sequence[int]) -> None:
         """Open offsets, ascending and above all that were admitted before.
 
@@ -132,7 +138,11 @@ class Ledger:
             if self._next > edge:
                 ranges.append((edge, self._next))
         ranges.extend((max(start, self._next), end) for start, end in self._inherited if end > max(self._next, base))
-        return tuple(_joined(ranges))
+        return tuple(joined(ranges))
+
+    def settled(self) -> tuple[Range, ...]:
+        """All that needs no work of anybody's, from the partition's beginning on."""
+        return tuple(joined([(0, self.committable), *self.settled_above()]))
 
     def committed(self, offset: int, version: int) -> None:
         """Note an acknowledged commit of `offset`, made when the ledger was at `version`."""
@@ -146,8 +156,8 @@ class Ledger:
         return offset
 
 
-def _joined(ranges: Iterable[Range]) -> Iterator[Range]:
-    """Touching ranges as one."""
+def joined(ranges: Iterable[Range]) -> Iterator[Range]:
+    """Ascending ranges, touching or overlapping ones as one."""
     last: Range | None = None
     for start, end in ranges:
         if last is not None and start <= last[1]:

@@ -8,6 +8,7 @@ The text is `AIQB1;key=value;...;crc`:
 | key | value |
 |---|---|
 | `u` | settle-until: wall clock, milliseconds, base 36: no attribute write of this partition before it |
+| `e` | leader epoch of the newest record that was taken, base 36: a lower offset of a later epoch was written anew |
 | `c` | `1` when the commit closes a stay: nothing of this partition was on the wire any more |
 | `r` or `b` | the settled ranges as run lengths or as a compressed bitmap, whichever is shorter, base 64 |
 
@@ -46,11 +47,15 @@ class OffsetMap:
         settled: Ranges that need no more work, ascending, disjoint, all above the committed offset.
         settle_until_ms: Wall clock, milliseconds; attribute writes of this partition wait until then. 0: none was sent.
         closed: The writer had nothing of this partition on the wire when it wrote this.
+        leader_epoch: Of the newest record that the writer had taken. Epochs never fall along a log, so a record below
+            the map's top with a later one was written after the log had been truncated: the map does not mean it.
+            None: the broker did not say.
     """
 
     settled: tuple[Range, ...] = ()
     settle_until_ms: int = 0
     closed: bool = False
+    leader_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ def decode(text: str, base: int) -> OffsetMap:
             settled = _from_bitmap(_unbase64(fields["b"]), base)
         else:
             settled = ()
-        return OffsetMap(settled, int(fields.get("u", "0"), 36), fields.get("c") == "1")
+        epoch = int(fields["e"], 36) if "e" in fields else None
+        return OffsetMap(settled, int(fields.get("u", "0"), 36), fields.get("c") == "1", epoch)
     except (ValueError, zlib.error, IndexError) as error:
         raise ForeignMetadata("an offset map that contradicts itself") from error
 
@@ -109,6 +115,8 @@ def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int) -> str:
     body = MAGIC
     if offsets.settle_until_ms:
         body += f";u={_base36(offsets.settle_until_ms)}"
+    if offsets.leader_epoch is not None:
+        body += f";e={_base36(offsets.leader_epoch)}"
     if offsets.closed:
         body += ";c=1"
     if ranges:

@@ -341,9 +341,13 @@ class Pipeline:
             return  # it has left, or is leaving: its next owner consumes these
         topic = chunk.stay.topic
         kind = self._translators[topic].kind
-        known = self.books.tallies[topic].known
+        known, truncated = self.books.tallies[topic].known, self.books.truncated_maps
         records = self.books.admit(account, chunk.records)
         known = self.books.tallies[topic].known - known
+        if self.books.truncated_maps > truncated:
+            self.telemetry.count("offset_map_ignored_total", 1, "truncated")
+            detail = "the log was truncated and written anew: what it held before was delivered and is gone from Kafka"
+            self.telemetry.log("warning", "log_truncated", partition=str(chunk.stay.name), detail=detail)
         if known:
             self.telemetry.count("records_known_settled_total", known, topic, kind)
             taken = set(map(id, records))
@@ -513,6 +517,7 @@ class Pipeline:
         for commit in commits:
             account = self.books.accounts.get(commit.stay)
             if account is not None:
+                account.acknowledge(commit)
                 account.ledger.committed(commit.next_offset, versions[commit.stay])
                 gauges.show_commit(self.telemetry, commit, self._clock.at())
 

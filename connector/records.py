@@ -37,6 +37,10 @@ class KafkaRecord(Protocol):
         """Timestamp type and milliseconds since the epoch; type 0 means that there is none."""
         ...
 
+    def leader_epoch(self) -> int | None:
+        """Under which leader it was written: never falls along a partition; None: the broker does not say."""
+        ...
+
 
 class TopicPartition(NamedTuple):
     """A partition's name; says nothing about who owns it."""

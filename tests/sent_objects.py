@@ -15,9 +15,10 @@ T = TypeVar("T", bound=Outbound)
 class Consumed:
     """A record as Kafka would have handed it out; only its receipt matters here."""
 
-    def __init__(self, stay: Assignment, offset: int) -> None:
+    def __init__(self, stay: Assignment, offset: int, leader_epoch: int | None = None) -> None:
         self._stay = stay
         self._offset = offset
+        self._leader_epoch = leader_epoch
 
     def topic(self) -> str:
         return self._stay.topic
@@ -39,6 +40,9 @@ class Consumed:
 
     def timestamp(self) -> tuple[int, int]:
         return (1, 1_790_000_000_000)
+
+    def leader_epoch(self) -> int | None:
+        return self._leader_epoch
 
 
 def _received(made: T, stay: Assignment, offset: int) -> T:

@@ -57,6 +57,88 @@ def test_foreign_metadata_is_ignored_and_counted() -> None:
     assert books.ignored_maps == 1
 
 
+def settled_all_but(books: Books, account: Account, *still_open: int, of: int) -> None:
+    books.admit(account, consumed(account.stay, *range(of)))
+    for offset in set(range(of)) - set(still_open):
+        books.settle_one(account.stay, offset, Fate.DELIVERED)
+
+
+def back(books: Books, offset: int, metadata: str) -> Account:
+    return books.open(StayStart(AUDIENCES._replace(epoch=2), offset, metadata), NOW, AT_MS)
+
+
+def test_what_a_lost_stay_settled_and_could_not_commit_is_not_done_again_when_it_comes_back() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, left=FIRST_METADATA)
+    settled_all_but(books, account, 4, 7, of=10)
+    books.commit_of(account, AT_MS, closed=False)  # nobody answered, and then the session was over
+    books.close([AUDIENCES])
+
+    account = back(books, 0, FIRST_METADATA)
+
+    assert [r.offset() for r in books.admit(account, consumed(account.stay, *range(12)))] == [4, 7, 10, 11]
+    assert account.ledger.committable == 4
+
+
+def test_a_commit_that_had_no_answer_may_be_the_one_that_kafka_holds() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, left=FIRST_METADATA)
+    settled_all_but(books, account, 4, 7, of=10)
+    unanswered = books.commit_of(account, AT_MS, closed=False)
+    books.settle_one(AUDIENCES, 4, Fate.DELIVERED)
+    books.close([AUDIENCES])
+
+    account = back(books, unanswered.next_offset, unanswered.metadata)
+
+    assert [r.offset() for r in books.admit(account, consumed(account.stay, *range(4, 10)))] == [7]
+
+
+@pytest.mark.parametrize("committed", [(0, ""), (3, FIRST_METADATA), (0, encode(OffsetMap(((1, 2),)), 0).text)])
+def test_once_somebody_else_has_committed_nothing_is_remembered(committed: tuple[int, str]) -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, left=FIRST_METADATA)
+    acknowledged = books.commit_of(account, AT_MS, closed=False)
+    account.acknowledge(acknowledged)
+    settled_all_but(books, account, 4, of=10)
+    books.close([AUDIENCES])
+
+    account = back(books, *committed)
+
+    assert len(books.admit(account, consumed(account.stay, *range(3, 10)))) == 7
+
+
+def test_a_memory_serves_once() -> None:
+    books = Books(KINDS, 5.0)
+    settled_all_but(books, opened(books, left=FIRST_METADATA), of=3)
+    books.close([AUDIENCES])
+    back(books, 5, FIRST_METADATA)
+    books.close([AUDIENCES._replace(epoch=2)])
+
+    account = back(books, 0, FIRST_METADATA)
+
+    assert len(books.admit(account, consumed(account.stay, 0, 1, 2))) == 3
+
+
+@pytest.mark.parametrize("written_under", [7, None])
+def test_what_was_written_anew_after_a_truncation_is_work_whatever_the_map_says(written_under: int | None) -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, offset=10, left=OffsetMap(((11, 15), (16, 20)), leader_epoch=written_under))
+
+    records = [Consumed(AUDIENCES, offset, leader_epoch=7 if offset < 13 else 8) for offset in range(10, 20)]
+    taken = [record.offset() for record in books.admit(account, records)]
+
+    assert taken == ([10, *range(13, 20)] if written_under == 7 else [10, 15])
+    assert books.truncated_maps == (1 if written_under == 7 else 0)
+
+
+def test_the_newest_record_s_leader_epoch_goes_into_the_commit() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, left=OffsetMap(leader_epoch=3))
+    assert told(books.commit_of(account, AT_MS, closed=False)).leader_epoch == 3
+    books.admit(account, [Consumed(AUDIENCES, 0, 4), Consumed(AUDIENCES, 1, 5)])
+    assert told(books.commit_of(account, AT_MS, closed=False)).leader_epoch == 5
+
+
 @pytest.mark.parametrize(
     ("left", "settle_s", "held_s"),
     [

@@ -16,7 +16,8 @@ def maps(draw: st.DrawFn) -> tuple[int, OffsetMap]:
         ranges.append((at + gap, at + gap + length))
         at += gap + length
     until = draw(st.integers(0, 2**42))
-    return base, OffsetMap(tuple(ranges), until, draw(st.booleans()))
+    epoch = draw(st.none() | st.integers(0, 2**31 - 1))
+    return base, OffsetMap(tuple(ranges), until, draw(st.booleans()), epoch)
 
 
 @given(maps())

@@ -72,6 +72,10 @@ class SimulatedRecord:
         """When it was written."""
         return 1, self._timestamp_ms
 
+    def leader_epoch(self) -> int | None:
+        """One leader, always."""
+        return 0
+
 
 @dataclass(slots=True)
 class Log:
