@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format run bench docs simulate lock clean
+.PHONY: help demo test check format run bench docs simulate mutants lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -45,6 +45,9 @@ docs: $(STAMP) ## The generated pages: configuration, metrics
 
 simulate: $(STAMP) ## The connector in virtual time under faults: SEEDS=1000 SEED=0
 	$(BIN)/python -m connector.simulation --seeds $(or $(SEEDS),1000) --seed $(or $(SEED),0)
+
+mutants: $(STAMP) ## Connectors that break a promise on purpose, and how soon the simulation finds each out
+	$(BIN)/python -m tests.mutants
 
 lock: $(STAMP) ## Resolve the dependencies anew into the hashed lock (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/run.txt

@@ -16,6 +16,7 @@ from pathlib import Path
 from connector import __version__
 from connector.batching import Batcher, TrackLimit
 from connector.braze_client import ApiKey, BrazeClient, ClientPolicy
+from connector.breaker import BreakerPolicy
 from connector.campaigns import CampaignBatcher
 from connector.dead_letters import DeadLetterTopic
 from connector.delivery import Delivery, DeliveryPolicy
@@ -183,11 +184,13 @@ class Connector:
             _pool(braze.rate),
             _pool(braze.trigger_rate),
             DeliveryPolicy(
-                braze.track_requests_max,
-                braze.trigger_requests_max,
-                braze.ambiguous_events,
-                RetryPolicy(braze.retry.first_s, braze.retry.longest_s),
-                braze.probe_s,
+                track_requests_max=braze.track_requests_max,
+                trigger_requests_max=braze.trigger_requests_max,
+                ambiguous_events=braze.ambiguous_events,
+                campaigns=braze.campaign_delivery,
+                halvings_per_min=braze.halvings_per_min,
+                retry=RetryPolicy(braze.retry.first_s, braze.retry.longest_s),
+                probe_s=braze.probe_s,
             ),
             jitter,
         )
@@ -208,7 +211,12 @@ class Connector:
             delivery=delivery,
             settle_s=braze.settle_s,
             policy=PipelinePolicy(
-                settings.commit_interval_s, settings.drain_deadline_s, lease_s(settings.kafka), settings.braze.probe_s
+                settings.commit_interval_s,
+                settings.drain_deadline_s,
+                lease_s(settings.kafka),
+                braze.probe_s,
+                braze.campaign_repeat_window_records,
+                BreakerPolicy(**settings.dead_letter_breaker.model_dump()),
             ),
             telemetry=telemetry,
         )
@@ -271,6 +279,7 @@ def _start_series(telemetry: Telemetry, kinds: Mapping[str, str]) -> None:
         [(*record, fate) for record in records for fate in ("delivered", "coalesced", "dead_lettered", "skipped")],
     )
     telemetry.start_at_zero("records_in_flight", records)
+    telemetry.start_at_zero("campaign_repeats_dropped_total", [(t,) for t, kind in records if kind == "campaign"])
     telemetry.start_at_zero("stage_seconds_total", [(s,) for s in ("translate", "pack", "braze", "settle", "commit")])
     telemetry.start_at_zero("rebalances_total", [("assigned",), ("revoked",), ("lost",)])
     for endpoint in ("/users/track", "/campaigns/trigger/send"):

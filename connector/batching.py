@@ -16,18 +16,20 @@ import heapq
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from connector.braze import ATTRIBUTE_OPERATIONS, BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, TRACK_OBJECTS_MAX
 from connector.records import Assignment, Outbound
+from connector.suspicion import Shape, Suspicions, shape_of
 
 Array = Literal["attributes", "events", "recipients"]
 """Where in a request an object stands; Braze calls the first two `input_array`."""
 
-ClosedBy = Literal["full", "bytes", "idle", "linger", "drain"]
-"""Why a batch left: it was full, it was heavy, the quota was idle, it had waited long enough, or all is to leave."""
+ClosedBy = Literal["full", "bytes", "idle", "linger", "drain", "suspect"]
+"""Why a batch left: it was full, it was heavy, the quota was idle, it had waited long enough, all is to leave, or it
+travels apart because Braze has refused something that looks like it."""
 
 _NEVER = float("-inf")
 
@@ -98,6 +100,20 @@ class Piece:
         self.encoded = orjson.dumps(records[0].object if len(records) == 1 else merged(records))
 
 
+class TrackBatch(NamedTuple):
+    """What `take` gives.
+
+    Attributes:
+        pieces: The objects; those of one user stand together and in order.
+        closed_by: Why it left.
+        suspect: The shape for whose sake it travels apart; None: it is an ordinary batch.
+    """
+
+    pieces: list[Piece]
+    closed_by: ClosedBy
+    suspect: Shape | None = None
+
+
 def merged(records: Sequence[Outbound]) -> dict[str, Any]:
     """One attributes object that says what all of them say, later ones over earlier ones."""
     whole: dict[str, Any] = {}
@@ -137,6 +153,11 @@ class Room:
         self.events = limit.objects
 
     @property
+    def is_shared(self) -> bool:
+        """Whether an object of one array takes the room of one of the other."""
+        return not self._limit.per_array
+
+    @property
     def is_full(self) -> bool:
         """Whether not one more object fits, of either array."""
         return self.attributes < 1 and self.events < 1
@@ -170,6 +191,8 @@ class Batcher:
         self._linger_s = linger_s
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[Lane] = deque()
+        self._suspect: deque[Lane] = deque()  # ready, too, but apart
+        self.suspicions = Suspicions()
         self._ready_attributes = 0
         self._ready_events = 0
         self._holds: list[tuple[float, int, Lane]] = []
@@ -180,7 +203,8 @@ class Batcher:
 
     def __repr__(self) -> str:
         """State as text: `waiting=3 ready=2 lanes=2 holds=0`."""
-        return f"waiting={self.waiting} ready={len(self._ready)} lanes={len(self._lanes)} holds={len(self._holds)}"
+        ready = len(self._ready) + len(self._suspect)
+        return f"waiting={self.waiting} ready={ready} lanes={len(self._lanes)} holds={len(self._holds)}"
 
     @property
     def holds(self) -> int:
@@ -225,13 +249,15 @@ class Batcher:
         An unfilled batch waits the longer the less quota there is: not at all when idle, `linger_s` when spent.
         """
         due: float | None = None
-        if self._ready:
+        if self._suspect:
+            due = now
+        elif self._ready:
             due = now if self.is_full() else self._lingers_until(headroom)
         if self._holds and (due is None or self._holds[0][0] < due):
             due = self._holds[0][0]
         return due
 
-    def take(self, now: float, *, headroom: float, draining: bool = False) -> tuple[list[Piece], ClosedBy] | None:
+    def take(self, now: float, *, headroom: float, draining: bool = False) -> TrackBatch | None:
         """The next batch, its lanes marked busy; None if nothing is ready, or waiting is wiser.
 
         Args:
@@ -240,6 +266,19 @@ class Batcher:
             draining: Everything is to leave; nothing lingers.
         """
         self._wake(now)
+        batch = self._take_suspect() if self._suspect else None
+        if batch is None:
+            batch = self._take_ready(now, headroom, draining=draining)
+        if batch is None and self._suspect:  # found among the ready ones just now
+            batch = self._take_suspect()
+        if batch is None:
+            return None
+        for lane in {piece.lane for piece in batch.pieces if isinstance(piece.lane, Lane)}:
+            lane.busy = True
+            self._refresh(lane, now)
+        return batch
+
+    def _take_ready(self, now: float, headroom: float, *, draining: bool) -> TrackBatch | None:
         if not self._ready:
             return None
         if self.is_full():
@@ -250,13 +289,33 @@ class Batcher:
             return None
         else:
             closed_by = "idle" if headroom >= 0.5 else "linger"
-        pieces, heavy = self._pack()
-        if not pieces:
+        pieces, heavy = self._pack(self._ready, Room(self.limit), None)
+        return TrackBatch(pieces, "bytes" if heavy else closed_by) if pieces else None
+
+    def _take_suspect(self) -> TrackBatch | None:
+        """A small batch of lanes that look alike; those of whom nobody thinks ill any more go back to the others."""
+        while self._suspect:
+            shape = self._suspected(self._suspect[0])
+            if shape is None:
+                self._ready.append(self._suspect.popleft())
+                continue
+            objects = min(self.suspicions.objects(shape), self.limit.objects)
+            room = Room(TrackLimit(objects, per_array=False, body_bytes=self.limit.body_bytes))
+            pieces, _ = self._pack(self._suspect, room, shape)
+            return TrackBatch(pieces, "suspect", shape) if pieces else None
+        return None
+
+    def _suspected(self, lane: Lane) -> Shape | None:
+        """The shape for whose sake what this lane would give travels apart."""
+        if not self.suspicions:
             return None
-        for lane in {piece.lane for piece in pieces if isinstance(piece.lane, Lane)}:
-            lane.busy = True
-            self._refresh(lane, now)
-        return pieces, "bytes" if heavy else closed_by
+        attributes = lane.attributes[: _mergeable(lane.attributes)] if lane.ready_attributes else []
+        return self.suspicions.find([*attributes, *lane.events[: self.limit.objects]])
+
+    def suspect(self, piece: Piece) -> None:
+        """Braze has refused this object when it stood alone, after a halving."""
+        for record in piece.records:
+            self.suspicions.refused(shape_of(record))
 
     def give_back(self, piece: Piece) -> None:
         """Return what a request did not settle to the front of its (busy) lane, in order."""
@@ -302,20 +361,30 @@ class Batcher:
     def _lingers_until(self, headroom: float) -> float:
         return self._ready[0].since + self._linger_s * (1.0 - headroom)
 
-    def _pack(self) -> tuple[list[Piece], bool]:
-        """Fill one request from the ready lanes, oldest first; the second value says whether bytes were the bound."""
-        room = Room(self.limit)
+    def _pack(self, ready: deque[Lane], room: Room, suspect: Shape | None) -> tuple[list[Piece], bool]:
+        """Fill one request from ready lanes, oldest first; the second value says whether bytes were the bound.
+
+        Args:
+            ready: Where to take from.
+            room: What the request can take.
+            suspect: Only lanes that travel apart for this shape's sake; None: only those that do not travel apart.
+        """
         pieces: list[Piece] = []
         passed: list[Lane] = []
         heavy = False
-        ready = self._ready
         while ready and not room.is_full and not heavy and len(passed) < _PASSED_MAX:
             lane = ready.popleft()
             if not (lane.ready_attributes or lane.ready_events):
                 lane.listed = False  # emptied, or held, since it was listed
                 continue
+            if self.suspicions and self._suspected(lane) != suspect:
+                if suspect is None:
+                    self._suspect.append(lane)
+                else:
+                    passed.append(lane)
+                continue
             # A run that fits a request whole is not cut to fill a rest: the hottest user must not set the pace.
-            events_room = room.events - (lane.ready_attributes if not self.limit.per_array else 0)
+            events_room = room.events - (lane.ready_attributes if room.is_shared else 0)
             if pieces and events_room < len(lane.events) <= self.limit.objects:
                 passed.append(lane)
                 continue

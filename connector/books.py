@@ -41,11 +41,13 @@ class Memory:
     Attributes:
         commits: Offset and metadata of every commit of ours that may be the last one that Kafka holds.
         settled: All that needed no more work.
+        claimed: What may have been sent without our knowing how it ended. A claim that was not acknowledged is none.
         leader_epoch: Of the newest record that was taken.
     """
 
     commits: tuple[tuple[int, str], ...]
     settled: tuple[Range, ...]
+    claimed: tuple[Range, ...]
     leader_epoch: int | None
 
 
@@ -80,6 +82,11 @@ class Account:
         self._asked: deque[tuple[int, str]] = deque([(start.offset, start.metadata or FIRST_METADATA)], _ASKED_MAX)
         self._marks: deque[tuple[int, int]] = deque()  # (first offset of a chunk, its timestamp), ascending
 
+    def offset_map(self, settle_until_ms: int, *, closed: bool) -> OffsetMap:
+        """What goes beside the committable offset."""
+        ledger = self.ledger
+        return OffsetMap(ledger.settled_above(), settle_until_ms, closed, self.leader_epoch, ledger.claimed())
+
     def ask(self, commit: Commit) -> None:
         """A commit is on its way to Kafka."""
         self._asked.append((commit.next_offset, commit.metadata))
@@ -94,7 +101,9 @@ class Account:
 
     def remember(self) -> Memory:
         """For the case that the partition comes back to this very process."""
-        return Memory(tuple(self._asked), self.ledger.settled(), self.leader_epoch)
+        return Memory(
+            tuple(self._asked), self.ledger.settled(), self.ledger.claimed(acknowledged=True), self.leader_epoch
+        )
 
     def mark(self, offset: int, timestamp_ms: int) -> None:
         """Remember when the chunk that begins at `offset` was written."""
@@ -124,6 +133,7 @@ class Books:
         self._settle_ms = round(settle_s * 1000)
         self.accounts: dict[Assignment, Account] = {}
         self.tallies: dict[str, Tally] = {topic: Tally() for topic in kinds}
+        self._stopped: set[str] = set()
         self._memories: dict[TopicPartition, Memory] = {}
         self.ignored_maps = 0
         self.truncated_maps = 0
@@ -163,7 +173,7 @@ class Books:
             return left
         ahead = [(max(first, start.offset), end) for first, end in memory.settled if end > start.offset]
         settled = tuple(joined(sorted([*left.settled, *ahead])))
-        return replace(left, settled=settled, leader_epoch=memory.leader_epoch)
+        return replace(left, settled=settled, claimed=memory.claimed, leader_epoch=memory.leader_epoch)
 
     def admit(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
         """Take records in; returns those that still need work (an earlier life may have settled some)."""
@@ -242,16 +252,51 @@ class Books:
         """One account's commit as of now."""
         until = account.settle_until_ms if account.settle_until_ms > at_ms else 0
         base = account.ledger.committable
-        encoded = encode(OffsetMap(account.ledger.settled_above(), until, closed, account.leader_epoch), base)
+        encoded = encode(account.offset_map(until, closed=closed), base)
         account.map_chars = len(encoded.text)
         self.cut_offsets += encoded.cut
         commit = Commit(account.stay, base, encoded.text)
         account.ask(commit)
         return commit
 
-    def is_map_full(self, account: Account) -> bool:
-        """Whether the partition must take nothing new: its map may not be cut, and is about to overflow."""
-        return account.kind is not Kind.AUDIENCE and account.map_chars > MAP_FULL_CHARS
+    # ---- claims ---------------------------------------------------------------------------------------------------
+
+    def claim(self, records: Iterable[Outbound]) -> bool:
+        """Claim these for sending; False: a partition has left, or its map has no room, and nothing was claimed."""
+        offsets = _by_stay(records)
+        if not offsets.keys() <= self.accounts.keys():
+            return False
+        for stay, claimed in offsets.items():
+            self.accounts[stay].ledger.claim(claimed)
+        until = 2**42  # of the length that any time will have
+        accounts = [self.accounts[stay] for stay in offsets]
+        if any(encode(each.offset_map(until, closed=True), each.ledger.committable).cut for each in accounts):
+            self.unclaim(records)
+            return False
+        return True
+
+    def unclaim(self, records: Iterable[Outbound]) -> None:
+        """These surely were not sent: whoever comes next may."""
+        for stay, offsets in _by_stay(records).items():
+            if stay in self.accounts:
+                self.accounts[stay].ledger.unclaim(offsets)
+
+    def holds_claims(self, records: Iterable[Outbound]) -> bool:
+        """Whether Kafka has acknowledged the claims of all of these."""
+        accounts = self.accounts
+        return all(each.stay in accounts and accounts[each.stay].ledger.holds_claim(each.offset) for each in records)
+
+    def stop(self, topic: str) -> None:
+        """Take nothing more of a topic."""
+        self._stopped.add(topic)
+
+    def held_back(self) -> frozenset[Assignment]:
+        """Stays that must take nothing new: of a stopped topic, or with a nearly full map that may not be cut."""
+        return frozenset(
+            stay
+            for stay, account in self.accounts.items()
+            if stay.topic in self._stopped or (account.kind is not Kind.AUDIENCE and account.map_chars > MAP_FULL_CHARS)
+        )
 
     def close(self, stays: Iterable[Assignment]) -> dict[str, int]:
         """Partitions have left; returns the unsettled records by topic, which their next owner consumes again."""
@@ -274,3 +319,10 @@ class Books:
         settled = sum(sum(tally.settled.values()) for tally in self.tallies.values())
         returned = sum(tally.returned for tally in self.tallies.values())
         return consumed - settled - returned - sum(account.ledger.open_count for account in self.accounts.values())
+
+
+def _by_stay(records: Iterable[Outbound]) -> dict[Assignment, list[int]]:
+    offsets: dict[Assignment, list[int]] = {}
+    for record in records:
+        offsets.setdefault(record.stay, []).append(record.offset)
+    return offsets

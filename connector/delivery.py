@@ -17,10 +17,10 @@ from typing import Literal, assert_never
 
 import orjson
 
-from connector.batching import Batcher, ClosedBy, Piece, UserLane
+from connector.batching import Array, Batcher, ClosedBy, Piece, UserLane
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
-from connector.limits import Pool, read_headers
+from connector.limits import Pace, Pool, read_headers
 from connector.outcomes import (
     Ambiguous,
     Attempt,
@@ -38,6 +38,7 @@ from connector.outcomes import (
     classify,
 )
 from connector.records import Assignment, CampaignSend, Outbound, Reason, SkipReason
+from connector.suspicion import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class DeliveryPolicy:
         track_requests_max: Requests to `/users/track` in hand at once: on the wire or waiting to be tried again.
         trigger_requests_max: The same for triggers.
         ambiguous_events: Events whose request got no answer: sent again (may double), or to the dead letters.
+        campaigns: Triggers whose request got no answer: sent again (a customer may get a message twice), or to the dead
+            letters.
+        halvings_per_min: Requests a minute that look for a culprit; more of them wait.
         retry: Backoff after what is not the record's fault.
         probe_s: How often a halted endpoint or a parked campaign is asked again.
     """
@@ -55,6 +59,8 @@ class DeliveryPolicy:
     track_requests_max: int = 96
     trigger_requests_max: int = 16
     ambiguous_events: Literal["retry", "dead_letter"] = "retry"
+    campaigns: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    halvings_per_min: int = 1_200
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     probe_s: float = 10.0
 
@@ -67,6 +73,7 @@ class Request:
         load: Its objects; those of one user stand together and in order.
         campaign_id: The campaign, for triggers.
         closed_by: Why its batch left; None for what is sent anew in other company.
+        suspect: The shape for whose sake it travels apart, while nothing of it was refused.
         attempts: How often it was sent.
         may_be_applied: An attempt got no clear answer.
         status: The last HTTP status, 0 if none.
@@ -74,7 +81,7 @@ class Request:
 
     __slots__ = (
         "attempts", "body_bytes", "campaign_id", "closed_by", "due", "endpoint", "load", "may_be_applied", "rest",
-        "status", "wrote",
+        "status", "suspect", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -83,11 +90,13 @@ class Request:
         load: list[Piece],
         campaign_id: str | None = None,
         closed_by: ClosedBy | None = None,
+        suspect: Shape | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.load = load
         self.campaign_id = campaign_id
         self.closed_by: ClosedBy | None = closed_by
+        self.suspect = suspect
         self.rest: list[Piece] = []  # of the same (single) user, to be sent when this has its fate
         self.attempts = 0
         self.may_be_applied = False
@@ -248,7 +257,12 @@ class Delivery:
         self.trigger = Channel(Endpoint.TRIGGER, trigger_pool, policy.trigger_requests_max)
         self._policy = policy
         self._jitter = jitter
+        self._halvings = Pace(policy.halvings_per_min, 60.0)
         self._stays: set[Assignment] = set()
+
+    def must_claim(self, request: Request) -> bool:
+        """Whether Kafka must have acknowledged a claim of the request's records before it is sent."""
+        return request.endpoint is Endpoint.TRIGGER and self._policy.campaigns == "at_most_once"
 
     @property
     def channels(self) -> tuple[Channel, Channel]:
@@ -349,7 +363,9 @@ class Delivery:
     ) -> Request | None:
         if channel is self.track:
             taken = self.batcher.take(now, headroom=headroom, draining=draining)
-            return Request(Endpoint.TRACK, taken[0], closed_by=taken[1]) if taken is not None else None
+            if taken is None:
+                return None
+            return Request(Endpoint.TRACK, taken.pieces, closed_by=taken.closed_by, suspect=taken.suspect)
         batch, stale = self.campaigns.take(now, at, headroom=headroom, draining=draining)
         done.skipped.extend(stale)
         self._give_up_overflow(done)
@@ -374,8 +390,7 @@ class Delivery:
         self._cure(channel, outcome, now)
         match outcome:
             case Delivered():
-                self._deliver(request.load, done)
-                self._keep(request, [], now)
+                self._accept(request, now, done)
             case PartlyRefused():
                 self._take_blame(request, outcome, now, done)
             case Refused():
@@ -430,6 +445,12 @@ class Delivery:
 
     # ---- fates ----------------------------------------------------------------------------------------------------
 
+    def _accept(self, request: Request, now: float, done: Conclusion) -> None:
+        if request.suspect is not None:
+            self.batcher.suspicions.accepted(request.suspect, self.batcher.limit.objects)
+        self._deliver(request.load, done)
+        self._keep(request, [], now)
+
     def _deliver(self, load: Iterable[Piece], done: Conclusion) -> None:
         for piece in load:
             records = piece.records
@@ -441,14 +462,17 @@ class Delivery:
         for record in piece.records:
             done.dead.append(DeadLetter(record, reason, detail, request.status, request.attempts))
 
-    def _bury_events(self, request: Request, load: list[Piece], detail: str, done: Conclusion) -> list[Piece]:
-        """What is left of `load` once the operator's policy on ambiguous events was applied."""
-        if self._policy.ambiguous_events == "retry":
-            return load
+    def _bury_doubtful(self, request: Request, load: list[Piece], detail: str, done: Conclusion) -> list[Piece]:
+        """What is left of `load` once the operator's policies on what must not be doubled were applied."""
+        given_up: set[Array] = set()
+        if self._policy.ambiguous_events == "dead_letter":
+            given_up.add("events")
+        if self._policy.campaigns == "at_most_once":
+            given_up.add("recipients")
         for piece in load:
-            if piece.array == "events":
+            if piece.array in given_up:
                 self._bury(request, piece, "ambiguous", detail, done)
-        return [piece for piece in load if piece.array != "events"]
+        return [piece for piece in load if piece.array not in given_up]
 
     def _take_blame(self, request: Request, outcome: PartlyRefused, now: float, done: Conclusion) -> None:
         """What Braze names ends, or is taken apart; where it names too few, look for the culprit; the others live."""
@@ -471,7 +495,7 @@ class Delivery:
         if len(request.load) > 1:
             # Some of the suspects were accepted, and sending those again repeats them.
             detail = "refused or accepted with its neighbours: Braze did not say which"
-            suspects = self._bury_events(request, suspects, detail, done)
+            suspects = self._bury_doubtful(request, suspects, detail, done)
             done.may_double += sum(1 for piece in suspects if piece.array != "attributes")
         self._halve(request, suspects, now, done, lone="refused")
 
@@ -480,8 +504,11 @@ class Delivery:
         if len(load) < 2 <= len(request.load):
             self._keep(request, load, now)  # the one that is left of a larger request has not stood alone yet
             return
+        request.suspect = None
         if len(load) < 2:
             for piece in load:
+                if lone == "refused" and request.endpoint is Endpoint.TRACK:
+                    self.batcher.suspect(piece)
                 if len(piece.records) > 1:
                     self._take_apart(piece)
                 else:
@@ -492,20 +519,20 @@ class Delivery:
         if cut is None:
             middle = len(load) // 2
             request.rest = load[middle:] + request.rest
-            self._keep(request, load[:middle], now)
+            self._keep(request, load[:middle], now, self._halvings.reserve(now))
             return
         other = Request(request.endpoint, load[cut:], request.campaign_id)
         other.attempts, other.status, other.wrote = request.attempts, request.status, set(request.wrote)
         other.may_be_applied = request.may_be_applied
         moved = {piece.lane for piece in other.load}
         request.load = [piece for piece in request.load if piece.lane not in moved]
-        self._keep(request, load[:cut], now)
-        self._keep(other, other.load, now)
+        self._keep(request, load[:cut], now, self._halvings.reserve(now))
+        self._keep(other, other.load, now, self._halvings.reserve(now))
 
     def _resolve_doubt(self, request: Request, now: float, done: Conclusion) -> None:
-        """Nobody knows whether it was applied: attributes again, events as the operator chose, triggers again."""
+        """Nobody knows whether it was applied: attributes again, events and triggers as the operator chose."""
         request.may_be_applied = True
-        load = self._bury_events(request, request.load, "no clear answer: applied or not, nobody knows", done)
+        load = self._bury_doubtful(request, request.load, "no clear answer: applied or not, nobody knows", done)
         done.may_double += sum(1 for piece in load if piece.array != "attributes")
         self._keep(request, load, now, now + self._backoff_s(request))
 

@@ -28,16 +28,21 @@ class Ledger:
         inherited: What the last owner left in the commit's metadata.
     """
 
-    __slots__ = ("_committed", "_inherited", "_inherited_ends", "_next", "_open", "_order", "_version", "stay")
+    __slots__ = (
+        "_claims", "_committed", "_inherited", "_inherited_claims", "_inherited_ends", "_next", "_open", "_order",
+        "_version", "stay",
+    )  # fmt: skip
 
     def __init__(self, stay: Assignment, start: int, inherited: OffsetMap) -> None:
         self.stay = stay
         self._inherited: tuple[Range, ...] = inherited.settled
         self._inherited_ends = [end for _, end in inherited.settled]
+        self._inherited_claims: tuple[Range, ...] = inherited.claimed
+        self._claims: dict[int, int] = {}  # offset -> version of the ledger at which it was claimed
         self._next = start
         self._order: deque[int] = deque()
         self._open: set[int] = set()
-        self._version = 0  # rises with every settlement
+        self._version = 0  # rises with everything that a commit has to tell
         self._committed: tuple[int, int] = (start, 0)  # offset and version of the last acknowledged commit
 
     def __repr__(self) -> str:
@@ -66,12 +71,12 @@ class Ledger:
 
     @property
     def is_dirty(self) -> bool:
-        """Something was settled that no acknowledged commit tells yet."""
+        """Something was settled, claimed or handed back that no acknowledged commit tells yet."""
         return self._committed != (self.committable, self._version)
 
     @property
     def version(self) -> int:
-        """How many settlements there were; goes into `committed` with the offset that was committed."""
+        """How much there was to tell so far; goes into `committed` with the offset that was committed."""
         return self._version
 
     def inherits(self, offset: int) -> bool:
@@ -89,6 +94,9 @@ class Ledger:
         kept = [(start, min(end, offset)) for start, end in self._inherited if start < offset]
         self._inherited = tuple(kept)
         self._inherited_ends = [end for _, end in kept]
+        self._inherited_claims = tuple(
+            (start, min(end, offset)) for start, end in self._inherited_claims if start < offset
+        )
 
     def admit(self, offsets: Sequence[int]) -> None:
         """Open offsets, ascending and above all that were admitted before.
@@ -118,11 +126,45 @@ class Ledger:
             self._open.remove(offset)
         except KeyError:
             raise LedgerFault(f"{self.stay}: offset {offset} was settled but is not open") from None
+        self._claims.pop(offset, None)
         self._version += 1
 
     def is_open(self, offset: int) -> bool:
         """Whether the offset was admitted and has no fate yet."""
         return offset in self._open
+
+    # ---- claims: what is about to be sent, at most once -------------------------------------------------------------
+
+    def claim(self, offsets: Iterable[int]) -> None:
+        """Say of open offsets, from the next commit on, that they are about to be sent."""
+        self._version += 1
+        for offset in offsets:
+            self._claims[offset] = self._version
+
+    def unclaim(self, offsets: Iterable[int]) -> None:
+        """Take claims back: these surely were not sent. Of no effect on offsets without a claim."""
+        taken = [offset for offset in offsets if self._claims.pop(offset, None) is not None]
+        self._version += bool(taken)
+
+    def holds_claim(self, offset: int) -> bool:
+        """Whether an acknowledged commit tells that the (open) offset is claimed."""
+        version = self._claims.get(offset)
+        return version is not None and version <= self._committed[1]
+
+    def inherits_claim(self, offset: int) -> bool:
+        """Whether an earlier life was about to send this offset: nobody knows whether it did."""
+        return any(start <= offset < end for start, end in self._inherited_claims)
+
+    @property
+    def has_inherited_claims(self) -> bool:
+        """Whether `inherits_claim` can be true for any offset."""
+        return bool(self._inherited_claims)
+
+    def claimed(self, *, acknowledged: bool = False) -> tuple[Range, ...]:
+        """Claims of this life (or only those that an acknowledged commit tells), and inherited ones not met yet."""
+        own = [(offset, offset + 1) for offset in self._claims if not acknowledged or self.holds_claim(offset)]
+        ahead = [(max(start, self._next), end) for start, end in self._inherited_claims if end > self._next]
+        return tuple(joined(sorted([*own, *ahead])))
 
     def settled_above(self) -> tuple[Range, ...]:
         """The settled ranges above `committable`: what goes into the commit's metadata."""

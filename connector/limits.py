@@ -11,6 +11,7 @@ workspace and may only lower what we think is left.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -195,6 +196,26 @@ class ClockWindow:
 
     def _ends_in(self, at: float) -> float:
         return self.rate.per_s - at % self.rate.per_s
+
+
+class Pace:
+    """So many in any window, all at once if need be: what it puts off is told when it may be done.
+
+    Args:
+        most: How many.
+        per_s: Length of the window in seconds.
+    """
+
+    def __init__(self, most: int, per_s: float) -> None:
+        self._per_s = per_s
+        self._last: deque[float] = deque(maxlen=most)
+
+    def reserve(self, now: float) -> float:
+        """Take one; returns the monotonic time from which it may be used."""
+        is_spent = len(self._last) == self._last.maxlen
+        due = max(now, self._last[0] + self._per_s) if is_spent else now
+        self._last.append(due)
+        return due
 
 
 class Pool:

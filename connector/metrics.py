@@ -145,6 +145,12 @@ TABLE: Final[tuple[Metric, ...]] = (
         "counter",
         "Objects sent again, or given up on the wire, that Braze may have applied.",
     ),
+    Metric(
+        "campaign_repeats_dropped_total",
+        "counter",
+        "Triggers skipped because their event_id was sent already.",
+        ("topic",),
+    ),
     Metric("parked_campaigns", "gauge", "Campaigns that Braze does not send at present."),
     Metric("parked_records", "gauge", "Triggers that wait for them."),
     # Inside

@@ -11,6 +11,7 @@ The text is `AIQB1;key=value;...;crc`:
 | `e` | leader epoch of the newest record that was taken, base 36: a lower offset of a later epoch was written anew |
 | `c` | `1` when the commit closes a stay: nothing of this partition was on the wire any more |
 | `r` or `b` | the settled ranges as run lengths or as a compressed bitmap, whichever is shorter, base 64 |
+| `k` or `l` | the claimed offsets, likewise |
 
 A reader ignores keys that it does not know, so that two versions can share a group; text with another magic or a wrong
 checksum is somebody else's, or damaged, and is ignored whole (and counted by the caller).
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,12 +51,14 @@ class OffsetMap:
         leader_epoch: Of the newest record that the writer had taken. Epochs never fall along a log, so a record below
             the map's top with a later one was written after the log had been truncated: the map does not mean it.
             None: the broker did not say.
+        claimed: Offsets that the writer was about to send, and that nobody else may send: ascending, disjoint ranges.
     """
 
     settled: tuple[Range, ...] = ()
     settle_until_ms: int = 0
     closed: bool = False
     leader_epoch: int | None = None
+    claimed: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,10 @@ class Encoded:
 
 
 def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -> Encoded:
-    """Write a map relative to the committed offset `base`; cut from the top, never the middle, if it is too long."""
+    """Write a map relative to the committed offset `base`.
+
+    What is settled is cut from the top, never the middle, if the text grows too long; what is claimed never is.
+    """
     ranges = offsets.settled
     text = _text(offsets, ranges, base)
     if len(text) <= chars_max:
@@ -99,14 +105,10 @@ def decode(text: str, base: int) -> OffsetMap:
         raise ForeignMetadata("no offset map of this connector")
     fields = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     try:
-        if "r" in fields:
-            settled = _from_runs(_unbase64(fields["r"]), base)
-        elif "b" in fields:
-            settled = _from_bitmap(_unbase64(fields["b"]), base)
-        else:
-            settled = ()
+        settled = _read_ranges(fields, "r", "b", base)
+        claimed = _read_ranges(fields, "k", "l", base)
         epoch = int(fields["e"], 36) if "e" in fields else None
-        return OffsetMap(settled, int(fields.get("u", "0"), 36), fields.get("c") == "1", epoch)
+        return OffsetMap(settled, int(fields.get("u", "0"), 36), fields.get("c") == "1", epoch, claimed)
     except (ValueError, zlib.error, IndexError) as error:
         raise ForeignMetadata("an offset map that contradicts itself") from error
 
@@ -119,14 +121,26 @@ def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int) -> str:
         body += f";e={_base36(offsets.leader_epoch)}"
     if offsets.closed:
         body += ";c=1"
-    if ranges:
-        runs = ";r=" + _base64(_to_runs(ranges, base))
-        # A bitmap costs a bit an offset before compression; where the runs are few they always win and it is not tried.
-        if len(runs) > 64:
-            bitmap = ";b=" + _base64(_to_bitmap(ranges, base))
-            runs = min(runs, bitmap, key=len)
-        body += runs
+    body += _ranges_text(ranges, "r", "b", base) + _ranges_text(offsets.claimed, "k", "l", base)
     return f"{body};{_checksum(body)}"
+
+
+def _ranges_text(ranges: Sequence[Range], runs_key: str, bitmap_key: str, base: int) -> str:
+    if not ranges:
+        return ""
+    runs = f";{runs_key}={_base64(_to_runs(ranges, base))}"
+    # A bitmap costs a bit an offset before compression; where the runs are few they always win and it is not tried.
+    if len(runs) <= 64:
+        return runs
+    return min(runs, f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}", key=len)
+
+
+def _read_ranges(fields: Mapping[str, str], runs_key: str, bitmap_key: str, base: int) -> tuple[Range, ...]:
+    if runs_key in fields:
+        return _from_runs(_unbase64(fields[runs_key]), base)
+    if bitmap_key in fields:
+        return _from_bitmap(_unbase64(fields[bitmap_key]), base)
+    return ()
 
 
 def _to_runs(ranges: Sequence[Range], base: int) -> bytes:

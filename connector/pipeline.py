@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from connector import gauges
 from connector.books import Account, Books
 from connector.braze import Endpoint
+from connector.breaker import BreakerPolicy
+from connector.committer import Committer
 from connector.delivery import Conclusion, Delivery, Request
-from connector.lease import Lease
 from connector.mapping import MappingInvalid
-from connector.outcomes import Delivered, Misconfigured, PartlyRefused, Reply
+from connector.outcomes import Ambiguous, Attempt, Delivered, Misconfigured, NoReply, PartlyRefused, Reply
 from connector.ports import (
     Assigned,
     Chunk,
     Clock,
-    Commit,
-    CommitRefused,
     Cured,
     DeadLetters,
     Lost,
@@ -46,6 +45,7 @@ from connector.ports import (
     Watermarks,
 )
 from connector.records import Assignment, KafkaRecord, Kind
+from connector.repeats import Repeats
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.settlement import Settlement
 from connector.telemetry import Telemetry
@@ -69,12 +69,16 @@ class PipelinePolicy:
         drain_deadline_s: How long a shutdown waits for what is in flight.
         lease_s: Nothing is sent when the coordinator has not answered for so long (session time-out less two seconds).
         schema_retry_s: How often a schema that halts its topic is asked for again.
+        campaign_repeat_window_records: How many event ids of triggers each partition remembers.
+        breaker: When a topic of which too much is bad halts.
     """
 
     commit_interval_s: float = 0.5
     drain_deadline_s: float = 20.0
     lease_s: float = 8.0
     schema_retry_s: float = 30.0
+    campaign_repeat_window_records: int = 10_000
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
 
 
 class Pipeline:
@@ -116,20 +120,29 @@ class Pipeline:
         self._policy = policy
         self.telemetry = telemetry
         self.books = Books({topic: each.kind for topic, each in translators.items()}, settle_s)
-        self.settlement = Settlement(self.books, source, dead_letters, telemetry, self._spawn)
+        self._repeats = Repeats(policy.campaign_repeat_window_records)
+        self.troubles = Troubles(telemetry, self._wake)
+        self.settlement = Settlement(
+            books=self.books,
+            source=source,
+            dead_letters=dead_letters,
+            breaker=policy.breaker,
+            repeats=self._repeats,
+            clock=clock,
+            telemetry=telemetry,
+            troubles=self.troubles,
+            spawn=self._spawn,
+        )
         self._chunks: deque[Chunk] = deque()
         self._blocked: dict[str, deque[Chunk]] = {}  # topic -> chunks that wait for a schema
-        self._draining: list[Revoked] = []
         self._partitions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._turn_due = False
-        self._lease = Lease(policy.lease_s)
-        self._lease_lost = False
         self._stopping = False
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
-        self.troubles = Troubles(telemetry, self._wake)
+        self.committer = Committer(source, self.books, policy.lease_s, clock, telemetry, self.troubles)
         self._failures = 0  # attempts at Braze in a row that it did not answer
         self.exit_code = 0
 
@@ -144,7 +157,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._source.start(self.on_event)
         self._spawn(self._commit_forever())
-        self._spawn(self._watch_lease())
+        self._spawn(self.committer.watch())
         try:
             await self._ended.wait()
         finally:
@@ -214,7 +227,7 @@ class Pipeline:
             case Assigned():
                 self._open(event)
             case Revoked():
-                self._draining.append(event)
+                self.committer.leaving.update(event.stays)
                 self._spawn(self._drain(event))
             case Lost():
                 self._abandon(event.stays, "lost")
@@ -243,7 +256,7 @@ class Pipeline:
             self.telemetry.count("offset_map_ignored_total", self.books.ignored_maps - ignored, "foreign_or_damaged")
         self.telemetry.count("rebalances_total", 1, "assigned")
         self.telemetry.log("info", "partitions_assigned", partitions=[str(start.stay) for start in event.stays])
-        self._renew_lease(self._clock.boot())
+        self.committer.renew(self._clock.boot())
         self._share_quota()
 
     def _abandon(self, stays: Sequence[Assignment], how: str) -> None:
@@ -254,6 +267,7 @@ class Pipeline:
             self.telemetry.count("possible_duplicates_total", doubtful)
         for stay in stays:
             gauges.forget_partition(self.telemetry, stay)
+        self._repeats.close(stays)
         for topic, returned in self.books.close(stays).items():
             self.telemetry.count("records_returned_total", returned, topic, self._translators[topic].kind)
         self._chunks = deque(chunk for chunk in self._chunks if chunk.stay not in gone)
@@ -278,7 +292,7 @@ class Pipeline:
         commits = [self.books.commit_of(account, at_ms, closed=not doubtful) for account in accounts]
         if doubtful:
             self.telemetry.count("possible_duplicates_total", doubtful)
-        self._draining.remove(event)
+        self.committer.leaving -= stays
         self._abandon(event.stays, "revoked")
         event.done(commits)
 
@@ -354,10 +368,21 @@ class Pipeline:
             gone = [record for record in chunk.records if id(record) not in taken]
             self._source.release(chunk.stay, len(gone), sum(len(record.value() or b"") for record in gone))
         self.telemetry.count("records_consumed_total", len(records), topic, kind)
+        if account.ledger.has_inherited_claims:
+            records = self._skip_claimed(account, records)
+        if self.settlement.has_halted(topic):
+            return  # consumed and open, like what was in flight when it halted
         if self._blocked.get(topic):
             self._blocked[topic].append(Chunk(chunk.stay, list(records)))
         elif records:
             self._translate(account, records)
+
+    def _skip_claimed(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
+        """What an earlier life was about to send is never sent: nobody knows whether it was."""
+        unknown = [record for record in records if account.ledger.inherits_claim(record.offset())]
+        for record in unknown:
+            self.settlement.skip(account.stay, record, "claimed_unknown")
+        return [record for record in records if record not in unknown] if unknown else records
 
     def _translate(self, account: Account, records: Sequence[KafkaRecord]) -> None:
         stay = account.stay
@@ -372,7 +397,10 @@ class Pipeline:
             case Kind.EVENT:
                 self.delivery.batcher.add_events(done.outbound, now)
             case Kind.CAMPAIGN:
-                self.delivery.campaigns.add(done.outbound, now)  # type: ignore[arg-type]  # this kind maps to no other
+                sends, repeats = self._repeats.sift(done.outbound)  # type: ignore[arg-type]  # this kind maps to no other
+                self.delivery.campaigns.add(sends, now)
+                for repeat in repeats:
+                    self.settlement.skip(stay, repeat.record, "repeated")
         for record, skip in done.skipped:
             self.settlement.skip(stay, record, skip)
         for record, rejected, schema_id in done.rejected:
@@ -410,7 +438,7 @@ class Pipeline:
     def _send(self) -> None:
         """Put on the wire whatever may leave now, and set the timer for what may leave later."""
         now, at = self._clock.now(), self._clock.at()
-        while self._may_send():
+        while self.committer.may_send():
             done = Conclusion()
             request = self.delivery.next_request(
                 now, at, done, draining=self._stopping, more_is_coming=bool(self._chunks) and self._takes_in
@@ -429,13 +457,16 @@ class Pipeline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._may_send():
+        if self.committer.may_send():
             due = self.delivery.next_due(now, at)
             if due is not None and due != float("inf"):
                 self._timer = self._loop.call_later(max(due - now, 0.001), self._wake)
 
     async def _attempt(self, request: Request) -> None:
-        attempt = await self._transport.attempt(request.endpoint, request.body(), self._may_send)
+        claimed = request.records if self.delivery.must_claim(request) else ()
+        attempt: Attempt = NoReply(sent=False, cause="claim not acknowledged")
+        if not claimed or await self.committer.claim(claimed):
+            attempt = await self._transport.attempt(request.endpoint, request.body(), self.committer.may_send)
         now, at = self._clock.now(), self._clock.at()
         endpoint = request.endpoint
         stays = {record.stay for piece in request.load if piece.array == "attributes" for record in piece.records}
@@ -453,6 +484,8 @@ class Pipeline:
             detail = f"Braze takes less in a request than configured: see the contract's limits of {endpoint}"
             self.telemetry.log("warning", "limit_lowered", objects=fewer, body_bytes=lighter, detail=detail)
         self.settlement.conclude(done, at)
+        if claimed and not isinstance(done.outcome, Ambiguous):
+            self.books.unclaim(claimed)  # what was sent is settled by now; everything else surely was not sent
         self.telemetry.count("stage_seconds_total", attempt.elapsed_s, "braze")
         self.telemetry.count("stage_seconds_total", self._clock.now() - now, "settle")
         self._tell_halts()
@@ -483,68 +516,10 @@ class Pipeline:
     async def _commit_forever(self) -> None:
         while True:
             await asyncio.sleep(self._policy.commit_interval_s)
-            await self._commit()
+            await self.committer.commit()
             taken = sum(len(chunk.records) for chunk in self._chunks)
             gauges.show_books(self.telemetry, self.books)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())
-
-    async def _commit(self) -> None:
-        at_ms = self._at_ms()
-        cut = self.books.cut_offsets
-        leaving = {stay for event in self._draining for stay in event.stays}
-        versions = {stay: account.ledger.version for stay, account in self.books.accounts.items()}
-        commits = [commit for commit in self.books.commits(at_ms) if commit.stay not in leaving]
-        if not commits and self._lease.is_ageing(self._clock.boot()):
-            idle = [account for stay, account in self.books.accounts.items() if stay not in leaving]
-            commits = [self.books.commit_of(idle[0], at_ms, closed=False)] if idle else []
-        self._source.hold_back(frozenset(s for s, each in self.books.accounts.items() if self.books.is_map_full(each)))
-        if self.books.cut_offsets > cut:
-            self.telemetry.count("offset_map_cut_total", self.books.cut_offsets - cut)
-        if not commits:
-            return
-        asked, began = self._clock.boot(), self._clock.now()
-        try:
-            acknowledged = await self._source.commit(commits)
-            self.telemetry.count("stage_seconds_total", self._clock.now() - began, "commit")
-        except CommitRefused:
-            self.telemetry.count("commit_failures_total")
-            return
-        if acknowledged:
-            self._renew_lease(asked)
-        self._acknowledge(acknowledged, versions)
-
-    def _acknowledge(self, commits: Iterable[Commit], versions: Mapping[Assignment, int]) -> None:
-        for commit in commits:
-            account = self.books.accounts.get(commit.stay)
-            if account is not None:
-                account.acknowledge(commit)
-                account.ledger.committed(commit.next_offset, versions[commit.stay])
-                gauges.show_commit(self.telemetry, commit, self._clock.at())
-
-    # ---- lease ----------------------------------------------------------------------------------------------------
-
-    def _renew_lease(self, asked_at: float) -> None:
-        self._lease.renew(asked_at)
-        if self._lease_lost:
-            self._lease_lost = False
-            self.troubles.end("kafka_lease")
-
-    async def _watch_lease(self) -> None:
-        """Say that the coordinator is silent, also while a commit waits for it and there is nothing to send."""
-        while True:
-            await asyncio.sleep(1.0)
-            self._may_send()
-
-    def _may_send(self) -> bool:
-        """Whether the coordinator has confirmed lately enough that the partitions are ours."""
-        if self._lease.holds(self._clock.boot()):
-            return True
-        if self.books.accounts and not self._lease_lost:
-            self._lease_lost = True
-            self.telemetry.count("lease_lost_total")
-            detail = "the Kafka coordinator has not answered: nothing is sent until it does (check the brokers)"
-            self.troubles.begin(Trouble("kafka_lease", detail))
-        return False
 
     def _at_ms(self) -> int:
         return int(self._clock.at() * 1000)

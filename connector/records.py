@@ -113,7 +113,8 @@ SkipReason = Literal[
     "skip_rule",  # a mapping document's own rule, other than the one about control splits
     "expired",
     "too_old",
-    "repeated",
+    "repeated",  # a trigger whose event_id was sent already
+    "claimed_unknown",  # an earlier life was about to send it, once at most: nobody knows whether it did
 ]
 """Why a record was settled without being sent, by a rule that the operator chose. A closed list: a metric's label."""
 

@@ -152,11 +152,25 @@ class BrazeSettings(_Section):
     connect_timeout_s: float = Field(5.0, gt=0, description="Of connecting, TLS included.")
     retry: RetrySettings = Field(RetrySettings(), description="Backoff after what is not the record's fault.")
     probe_s: float = Field(10.0, gt=0, description="How often a halted endpoint or a parked campaign is asked again.")
+    halvings_per_min: int = Field(
+        1_200, ge=1, description="Requests a minute that look for an object which Braze refuses without naming it."
+    )
     ambiguous_events: Literal["retry", "dead_letter"] = Field(
         "retry", description="Events whose request got no answer: `retry` may double them, `dead_letter` may lose them."
     )
+    campaign_delivery: Literal["at_least_once", "at_most_once"] = Field(
+        "at_least_once",
+        description="`at_most_once`: a trigger is marked in Kafka before it is sent; one whose fate a crash hides is"
+        " skipped, one without an answer becomes a dead letter.",
+    )
     campaign_max_age_s: float | None = Field(
         None, gt=0, description="Triggers older than this are skipped; null: none."
+    )
+    campaign_repeat_window_records: int = Field(
+        10_000,
+        ge=0,
+        description="Triggers with an `event_id` among so many that their partition saw last are skipped; 0: none is."
+        " In memory: best effort across a restart.",
     )
     parked_campaign_records_max: int = Field(
         10_000,
@@ -201,6 +215,15 @@ class MappingSettings(_Section):
     decimal_as: Literal["number", "string"] = Field("number", description="How Avro decimals are written.")
 
 
+class BreakerSettings(_Section):
+    """Too many dead letters of a topic halt it, with its offsets held, instead of draining it."""
+
+    share: float = Field(0.5, gt=0, le=1, description="Of the records that come to an end; 1: never by share.")
+    records_min: int = Field(1_000, ge=1, description="Fewer than this within the window say nothing about a share.")
+    window_s: float = Field(60.0, gt=0, description="Over how long the share is taken.")
+    run: int = Field(1_000, ge=0, description="Dead letters with nothing delivered in between; 0: never by a run.")
+
+
 class BufferSettings(_Section):
     """How much may be taken from Kafka and not settled; past it partitions are paused."""
 
@@ -233,6 +256,9 @@ class Settings(_Section):
     topics: dict[str, TopicSettings] = Field(min_length=1, description="What to read, by topic.")
     dead_letter_topic: str = Field(
         "aiq.dead-letters", min_length=1, description="Where records go that cannot be delivered."
+    )
+    dead_letter_breaker: BreakerSettings = Field(
+        BreakerSettings(), description="When a topic halts because too much of it is bad."
     )
     braze: BrazeSettings = Field(description="Where everything goes.")
     mapping: MappingSettings = Field(MappingSettings(), description="Choices that all mappings share.")

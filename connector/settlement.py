@@ -11,11 +11,14 @@ from typing import Any
 
 from connector.books import Books
 from connector.braze import Endpoint
+from connector.breaker import Breaker, BreakerPolicy
 from connector.delivery import Conclusion
 from connector.letters import letter_headers
-from connector.ports import DeadLetters, Source
-from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, Reason, Rejected
+from connector.ports import Clock, DeadLetters, Source, Trouble
+from connector.records import Assignment, CampaignSend, Fate, KafkaRecord, Kind, Outbound, Reason, Rejected
+from connector.repeats import Repeats
 from connector.telemetry import Telemetry
+from connector.troubles import Troubles
 
 _DECODING: frozenset[Reason] = frozenset({"undecodable", "trailing_bytes", "bad_framing", "header_framing"})
 
@@ -27,22 +30,35 @@ class Settlement:
         books: Where it is entered.
         source: Told that there is room again.
         dead_letters: Where letters go.
+        breaker: When a topic of which too much is bad halts.
+        repeats: Told of triggers that were not sent after all.
+        clock: Time.
         telemetry: Metrics and log.
+        troubles: Told of a topic that halts.
         spawn: Starts a task that the pipeline looks after.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # everything that it is wired to, once
         self,
+        *,
         books: Books,
         source: Source,
         dead_letters: DeadLetters,
+        breaker: BreakerPolicy,
+        repeats: Repeats,
+        clock: Clock,
         telemetry: Telemetry,
+        troubles: Troubles,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._books = books
         self._source = source
         self._dead_letters = dead_letters
+        self._breakers = {topic: Breaker(breaker) for topic in books.kinds}
+        self._repeats = repeats
+        self._clock = clock
         self._telemetry = telemetry
+        self._troubles = troubles
         self._spawn = spawn
         self._open_letters: dict[Assignment, int] = {}
         self.news = asyncio.Event()
@@ -66,8 +82,11 @@ class Settlement:
         if done.coalesced:
             self._settle(done.coalesced, Fate.COALESCED)
         for record, reason in done.skipped:
+            self._forget(record)
             self.skip(record.stay, record.record, reason)
         for dead in done.dead:
+            if dead.reason != "ambiguous":  # that one may have been sent
+                self._forget(dead.record)
             stay, kind = dead.record.stay, self._books.kinds[dead.record.stay.topic]
             if dead.reason == "refused":
                 endpoint = Endpoint.TRIGGER if kind is Kind.CAMPAIGN else Endpoint.TRACK
@@ -79,12 +98,22 @@ class Settlement:
             self._telemetry.count("possible_duplicates_total", done.may_double)
         self.news.set()
 
+    def has_halted(self, topic: str) -> bool:
+        """Whether so much of the topic is bad that nothing more of it is worked on."""
+        return self._breakers[topic].is_tripped
+
+    def _forget(self, record: Outbound) -> None:
+        if isinstance(record, CampaignSend):
+            self._repeats.forget(record)
+
     def skip(self, stay: Assignment, record: KafkaRecord, reason: str) -> None:
         """A rule settles the record without sending it."""
         if self._settle_one(stay, record, Fate.SKIPPED):
             self._telemetry.count("records_skipped_total", 1, reason)
             if reason == "tombstone":
                 self._telemetry.count("tombstones_total", 1, stay.topic)
+            elif reason == "repeated":
+                self._telemetry.count("campaign_repeats_dropped_total", 1, stay.topic)
 
     def reject(self, stay: Assignment, record: KafkaRecord, rejected: Rejected, schema_id: int | None) -> None:
         """The record cannot become an object of Braze's."""
@@ -104,6 +133,7 @@ class Settlement:
             if stay in self._books.accounts:
                 self._source.release(stay, count, size)
                 self._count(stay, count, fate)
+                self._breakers[stay.topic].good(count, self._clock.now())
 
     def _settle_one(self, stay: Assignment, record: KafkaRecord, fate: Fate) -> bool:
         if not self._books.settle_one(stay, record.offset(), fate):
@@ -130,12 +160,27 @@ class Settlement:
     ) -> None:
         if stay not in self._books.accounts:
             return  # its next owner decides
+        if not self._breakers[stay.topic].bad(self._clock.now()):
+            self._halt(stay.topic)
+            return  # it stays open: whoever comes next, after somebody has looked, decides
         kind = self._books.kinds[stay.topic]
         headers = letter_headers(
             record, stay, kind, reason, detail, schema_id=schema_id, status=status, attempts=attempts
         )  # fmt: skip
         self._open_letters[stay] = self._open_letters.get(stay, 0) + 1
         self._spawn(self._write(stay, record, headers, reason))
+
+    def _halt(self, topic: str) -> None:
+        reason = f"dead_letter_breaker:{topic}"
+        if reason in self._troubles:
+            return
+        self._books.stop(topic)
+        detail = (
+            f"too much of topic {topic} is bad: it halts here with its offsets held, and nothing more of it goes to the"
+            " dead letters. Look at the reasons of those that did, mend the producer, the schema or topics.*.mapping,"
+            " and restart; or let everything through with dead_letter_breaker (share: 1, run: 0)"
+        )
+        self._troubles.begin(Trouble(reason, detail))
 
     async def _write(
         self, stay: Assignment, record: KafkaRecord, headers: list[tuple[str, bytes]], reason: Reason

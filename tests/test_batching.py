@@ -10,6 +10,7 @@ from connector.batching import Batcher, Lane, Piece, TrackLimit, merged
 from connector.braze import ATTRIBUTE_OPERATIONS, BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, Endpoint
 from connector.delivery import Request
 from connector.records import Assignment, Outbound
+from connector.suspicion import shape_of
 from tests.sent_objects import AUDIENCES, EVENTS, attributes, event
 
 OTHER_AUDIENCES = Assignment("audiences", 1, 1)
@@ -472,6 +473,12 @@ class BatcherAgainstLists(RuleBasedStateMachine):
         assert draining or (due is not None and due <= self.now)
         pieces = batch[0]
         assert pieces
+        if batch.suspect is not None:
+            assert len(pieces) <= self.batcher.suspicions.objects(batch.suspect)
+        assert {self.batcher.suspicions.find(piece.records) is None for piece in pieces} <= {
+            batch.suspect is None,
+            True,
+        }  # who travels with others is not suspected
         assert {piece.lane.user for piece in pieces} <= ready
         self.check_bounds(pieces)
         for piece in pieces:
@@ -534,6 +541,19 @@ class BatcherAgainstLists(RuleBasedStateMachine):
         assert len(gone) == len(expected)
         assert set(gone) == expected
         self.ended += gone
+
+    @rule(user=st.sampled_from(USERS), refused=st.integers(1, 3))
+    def suspect(self, user: str, refused: int) -> None:
+        """A halving has found a culprit that looks like what waits for this user."""
+        for record in [*self.attributes[user][:1], *self.events[user][:1]]:
+            for _ in range(refused):
+                self.batcher.suspicions.refused(shape_of(record))
+
+    @precondition(lambda self: self.batcher.suspicions)
+    @rule(data=st.data())
+    def trust_again(self, data: st.DataObject) -> None:
+        shapes = list(self.batcher.suspicions._objects)
+        self.batcher.suspicions.accepted(data.draw(st.sampled_from(shapes)), data.draw(st.integers(1, 10)))
 
     @rule(objects=st.integers(1, 3))
     def lower_the_limit(self, objects: int) -> None:

@@ -9,7 +9,7 @@ from connector.books import MAP_FULL_CHARS, Account, Books
 from connector.offset_map import FIRST_METADATA, METADATA_CHARS_MAX, OffsetMap, decode, encode
 from connector.ports import Commit, StayStart
 from connector.records import Assignment, Fate, Kind, Outbound
-from tests.sent_objects import AUDIENCES, EVENTS, Consumed, attributes, event
+from tests.sent_objects import AUDIENCES, CAMPAIGNS, EVENTS, Consumed, attributes, event, trigger
 
 KINDS = {"audiences": Kind.AUDIENCE, "events": Kind.EVENT, "campaigns": Kind.CAMPAIGN}
 AT_MS = 1_790_000_000_000
@@ -185,6 +185,82 @@ def test_a_write_s_settle_time_is_handed_on_until_it_is_over() -> None:
     assert told(books.commit_of(account, AT_MS + 6000, closed=True)).settle_until_ms == 0
 
 
+# ---- claims ----------------------------------------------------------------------------------------------------------
+
+
+def campaigns_opened(books: Books, *offsets: int, left: OffsetMap | None = None) -> tuple[Account, list[Outbound]]:
+    account = opened(books, CAMPAIGNS, left=left)
+    books.admit(account, consumed(CAMPAIGNS, *offsets))
+    return account, [trigger(f"u{offset}", offset) for offset in offsets]
+
+
+def test_a_claim_goes_into_the_commit_and_holds_when_that_is_acknowledged() -> None:
+    books = Books(KINDS, 5.0)
+    account, sends = campaigns_opened(books, 0, 1, 2)
+    assert books.claim(sends[1:])
+    version = account.ledger.version
+    commit = books.commit_of(account, AT_MS, closed=False)
+
+    assert told(commit).claimed == ((1, 3),)
+    assert not books.holds_claims(sends[1:])
+    account.ledger.committed(commit.next_offset, version)
+    assert books.holds_claims(sends[1:])
+    assert not books.holds_claims(sends)
+
+    books.unclaim(sends)
+    assert told(books.commit_of(account, AT_MS, closed=True)).claimed == ()
+
+
+def test_what_has_left_cannot_be_claimed() -> None:
+    books = Books(KINDS, 5.0)
+    _, sends = campaigns_opened(books, 0)
+    books.close([CAMPAIGNS])
+
+    assert not books.claim(sends)
+    books.unclaim(sends)
+    assert not books.holds_claims(sends)
+
+
+def test_nothing_is_claimed_where_the_map_has_no_room_for_it() -> None:
+    books = Books(KINDS, 5.0)
+    rng = Random(4)
+    offsets = sorted(rng.sample(range(200_000), 8_000))
+    account, sends = campaigns_opened(books, *offsets)
+    for send in sends[1:]:
+        if rng.random() < 0.5:
+            books.settle_one(CAMPAIGNS, send.offset, Fate.DELIVERED)
+    still_open = [send for send in sends if account.ledger.is_open(send.offset)]
+
+    assert not books.claim(still_open[:50])
+    assert account.ledger.claimed() == ()
+
+
+def test_a_stay_that_comes_back_knows_which_claims_were_never_sent() -> None:
+    books = Books(KINDS, 5.0)
+    account, sends = campaigns_opened(books, 0, 1)
+    books.claim(sends[:1])
+    acknowledged = books.commit_of(account, AT_MS, closed=False)
+    account.acknowledge(acknowledged)
+    account.ledger.committed(acknowledged.next_offset, account.ledger.version)
+    books.claim(sends[1:])
+    unanswered = books.commit_of(account, AT_MS, closed=False)
+    books.close([CAMPAIGNS])
+
+    again = books.open(StayStart(CAMPAIGNS._replace(epoch=2), 0, unanswered.metadata), NOW, AT_MS)
+
+    assert told(unanswered).claimed == ((0, 2),)
+    assert [offset for offset in range(2) if again.ledger.inherits_claim(offset)] == [0]
+
+
+def test_a_stopped_topic_takes_nothing_new_and_others_do() -> None:
+    books = Books(KINDS, 5.0)
+    opened(books)
+    opened(books, EVENTS)
+    books.stop("audiences")
+
+    assert books.held_back() == {AUDIENCES}
+
+
 # ---- fates -----------------------------------------------------------------------------------------------------------
 
 
@@ -276,23 +352,23 @@ def test_an_attribute_map_is_cut_and_the_cut_counted() -> None:
 
     assert len(commit.metadata) <= METADATA_CHARS_MAX
     assert books.cut_offsets > 0
-    assert not books.is_map_full(account)
+    assert account.stay not in books.held_back()
 
 
 @pytest.mark.parametrize("stay", [EVENTS, Assignment("campaigns", 0, 1)])
 def test_a_partition_whose_map_must_not_be_cut_takes_nothing_new_while_it_is_long(stay: Assignment) -> None:
     books, account = scattered(stay)
-    assert not books.is_map_full(account)  # nobody has asked for a commit yet
+    assert account.stay not in books.held_back()  # nobody has asked for a commit yet
 
     books.commit_of(account, AT_MS, closed=False)
     assert account.map_chars > MAP_FULL_CHARS
-    assert books.is_map_full(account)
+    assert account.stay in books.held_back()
 
     for offset in range(39_000):
         if account.ledger.is_open(offset):
             books.settle_one(stay, offset, Fate.DELIVERED)
     books.commit_of(account, AT_MS, closed=False)
-    assert not books.is_map_full(account)
+    assert account.stay not in books.held_back()
 
 
 # ---- against a naive model -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ from typing import Any, Literal
 
 import orjson
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -50,6 +50,8 @@ class Stage:
         self,
         *,
         ambiguous_events: Literal["retry", "dead_letter"] = "retry",
+        campaigns: Literal["at_least_once", "at_most_once"] = "at_least_once",
+        halvings_per_min: int = 10**6,
         limit: TrackLimit | None = None,
         settle_s: float = 0.0,
         parked_max: int = 100,
@@ -65,6 +67,8 @@ class Stage:
                 track_requests_max=requests_max,
                 trigger_requests_max=requests_max,
                 ambiguous_events=ambiguous_events,
+                campaigns=campaigns,
+                halvings_per_min=halvings_per_min,
                 retry=RetryPolicy(1.0, 8.0),
                 probe_s=10.0,
             ),
@@ -249,6 +253,65 @@ def test_one_culprit_among_75_users_costs_at_most_14_more_requests(culprit: int)
     assert stage.dead == [(culprit, "refused")]
     assert sorted(stage.delivered) == [n for n in range(75) if n != culprit]
     assert stage.requests - 1 <= 14
+
+
+@given(st.sets(st.integers(0, 74), min_size=1, max_size=75))
+def test_each_culprit_costs_at_most_14_more_requests(bad: set[int]) -> None:
+    stage = Stage()
+    stage.delivery.batcher.add_events(distinct(75), stage.now)
+    stage.run(culprits(*bad), longest=2000)
+
+    assert sorted(offset for offset, _ in stage.dead) == sorted(bad)
+    assert stage.requests - 1 <= 14 * len(bad)
+
+
+def test_the_thousandth_of_a_kind_that_is_always_refused_costs_no_halving() -> None:
+    stage = Stage()
+    for first in range(0, 1200, 60):
+        good = [event(f"u{n}", n) for n in range(first, first + 45)]
+        bad = [event(f"u{n}", n) for n in range(first + 45, first + 60)]
+        for each in bad:
+            each.object["name"] = "always refused"
+        stage.delivery.batcher.add_events([*good, *bad], stage.now)
+        before = stage.requests
+        stage.run(lambda request: REFUSED if any(r.offset % 60 >= 45 for r in request.records) else ACCEPTED)
+        asked = stage.requests - before
+
+    assert asked <= 15 + 2  # one each, and what the good ones need
+    assert len(stage.dead) == 300
+    assert len(stage.delivered) == 900
+
+
+def test_who_looks_like_a_culprit_travels_apart_and_is_delivered_all_the_same() -> None:
+    stage = Stage()
+    stage.delivery.batcher.add_events(distinct(75), stage.now)
+    stage.run(culprits(3))
+    stage.delivery.batcher.add_events([event(f"v{n}", 100 + n) for n in range(20)], stage.now)
+    other = [event(f"w{n}", 200 + n) for n in range(20)]
+    for each in other:
+        each.object["name"] = "unlike"
+    stage.delivery.batcher.add_events(other, stage.now)
+
+    loads = []
+    while (request := stage.request()) is not None:
+        loads.append((request.suspect is not None, offsets(request)))
+        stage.answer(request, ACCEPTED)
+
+    apart = [each for suspect, each in loads if suspect]
+    assert [len(each) for each in apart] == [8, 10, 2]  # a little more after each acceptance
+    assert [each for suspect, each in loads if not suspect] == [list(range(200, 220))]
+    assert stage.dead == [(3, "refused")]
+
+
+def test_looking_for_culprits_is_bounded_by_the_minute_and_loses_nobody() -> None:
+    stage = Stage(halvings_per_min=20)
+    stage.delivery.batcher.add_events(distinct(75), stage.now)
+    began = stage.now
+    stage.run(culprits(*range(0, 75, 5)))
+
+    assert sorted(offset for offset, _ in stage.dead) == list(range(0, 75, 5))
+    assert stage.requests - 1 <= 20 * (2 + (stage.now - began) / 60)
+    assert stage.now > began + 60
 
 
 def test_halves_of_different_users_leave_side_by_side() -> None:
@@ -453,6 +516,38 @@ def test_triggers_without_an_answer_are_sent_again_and_counted() -> None:
     stage.run(lambda _: ACCEPTED)
 
     assert (stage.delivered, stage.dead, stage.done.may_double) == ([0, 1], [], 2)
+
+
+@pytest.mark.parametrize("attempt", [TIME_OUT, Reply(500, {}, b""), reply(200)])
+def test_a_trigger_that_is_sent_once_at_most_dies_of_an_unclear_answer(attempt: Attempt) -> None:
+    stage = Stage(campaigns="at_most_once")
+    stage.delivery.campaigns.add([trigger("u", 0), trigger("v", 1)], stage.now)
+    request = stage.sent()
+    assert stage.delivery.must_claim(request)
+    stage.answer(request, attempt)
+
+    assert stage.dead == [(0, "ambiguous"), (1, "ambiguous")]
+    assert stage.done.may_double == 0
+    assert stage.request() is None
+
+
+@pytest.mark.parametrize("attempt", [NO_CONNECTION, UNAVAILABLE, THROTTLED, DENIED])
+def test_a_trigger_that_surely_was_not_sent_is_tried_again_also_when_once_is_the_most(attempt: Attempt) -> None:
+    stage = Stage(campaigns="at_most_once")
+    stage.delivery.campaigns.add([trigger("u", 0)], stage.now)
+    stage.answer(stage.sent(), attempt)
+    stage.run(culprits())
+
+    assert stage.delivered == [0]
+
+
+def test_only_triggers_are_claimed_and_only_if_the_operator_says_so() -> None:
+    careful, usual = Stage(campaigns="at_most_once"), Stage()
+    careful.delivery.batcher.add_events([event("u", 0)], careful.now)
+    usual.delivery.campaigns.add([trigger("u", 0)], usual.now)
+
+    assert not careful.delivery.must_claim(careful.sent())
+    assert not usual.delivery.must_claim(usual.sent())
 
 
 def test_the_settle_time_runs_from_the_end_of_the_last_attempt() -> None:

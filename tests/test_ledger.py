@@ -100,6 +100,45 @@ def test_its_state_reads_as_text() -> None:
     assert repr(books) == "topic[0]@1 next=5 committable=3 open=2"
 
 
+def test_a_claim_holds_once_a_commit_that_tells_of_it_is_acknowledged() -> None:
+    books = ledger(0)
+    books.admit([0, 1, 2])
+    asked = books.version
+    books.claim([1])
+    assert books.is_dirty
+    assert books.claimed() == ((1, 2),)
+
+    books.committed(books.committable, asked)  # one that had left before
+    assert not books.holds_claim(1)
+    assert books.claimed(acknowledged=True) == ()
+    books.committed(books.committable, books.version)
+    assert books.holds_claim(1)
+    assert not books.holds_claim(0)
+    assert books.claimed(acknowledged=True) == ((1, 2),)
+
+
+def test_what_was_surely_not_sent_is_handed_back_and_what_is_settled_is_claimed_no_more() -> None:
+    books = ledger(0)
+    books.admit([0, 1, 2])
+    books.claim([0, 1, 2])
+    books.committed(books.committable, books.version)
+
+    books.unclaim([1, 7])
+    assert books.is_dirty
+    books.settle(0)
+    assert books.claimed() == ((2, 3),)
+
+
+def test_claims_of_an_earlier_life_are_handed_on_until_they_are_met() -> None:
+    books = Ledger(STAY, 5, OffsetMap(claimed=((5, 7), (9, 10))))
+    assert books.has_inherited_claims
+    assert [offset for offset in range(12) if books.inherits_claim(offset)] == [5, 6, 9]
+    assert books.claimed() == ((5, 7), (9, 10))
+
+    books.admit([5, 6, 7])
+    assert books.claimed() == ((9, 10),)
+
+
 class LedgerAgainstSets(RuleBasedStateMachine):
     """The ledger against the plainest model: a set of what is open."""
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.limits import Pool, QuotaHeaders, Rate, read_headers
+from connector.limits import Pace, Pool, QuotaHeaders, Rate, read_headers
 
 AT = 1_790_000_000.0
 
@@ -177,3 +177,25 @@ def test_time_spent_frozen_is_told_once() -> None:
 )
 def test_headers_in_both_styles_and_none(headers: dict[str, str], expected: QuotaHeaders) -> None:
     assert read_headers(headers, AT) == expected
+
+
+# ---- pace ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0, 30), max_size=200), st.integers(1, 20))
+def test_what_is_paced_is_never_more_than_the_most_in_any_window(waits: list[float], most: int) -> None:
+    pace, now, used = Pace(most, 60.0), 0.0, []
+    for wait in waits:
+        now += wait
+        used.append(pace.reserve(now))
+        assert used[-1] >= now
+
+    for index in range(len(used) - most):
+        assert used[index + most] - used[index] >= 60.0 - 1e-6
+
+
+def test_a_pace_lets_a_burst_go_at_once() -> None:
+    pace = Pace(10, 60.0)
+
+    assert [pace.reserve(5.0) for _ in range(10)] == [5.0] * 10
+    assert pace.reserve(6.0) == 65.0

@@ -17,7 +17,11 @@ def maps(draw: st.DrawFn) -> tuple[int, OffsetMap]:
         at += gap + length
     until = draw(st.integers(0, 2**42))
     epoch = draw(st.none() | st.integers(0, 2**31 - 1))
-    return base, OffsetMap(tuple(ranges), until, draw(st.booleans()), epoch)
+    claimed, at = [], base - 1
+    for gap, length in draw(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 60)), max_size=20)):
+        claimed.append((at + gap, at + gap + length))
+        at += gap + length
+    return base, OffsetMap(tuple(ranges), until, draw(st.booleans()), epoch, tuple(claimed))
 
 
 @given(maps())
@@ -45,6 +49,17 @@ def test_too_long_a_map_is_cut_from_the_top_and_the_cut_is_counted(seed: int, co
     assert len(encoded.text) <= METADATA_CHARS_MAX
     assert kept == tuple(ranges[: len(kept)])
     assert encoded.cut == sum(end - start for start, end in ranges[len(kept) :])
+
+
+def test_what_is_claimed_is_never_cut() -> None:
+    scattered = tuple((offset, offset + 1) for offset in range(0, 600, 3))
+    rng = Random(1)
+    settled = tuple((1000 + 9 * n + rng.randrange(3), 1004 + 9 * n + rng.randrange(4)) for n in range(9000))
+
+    encoded = encode(OffsetMap(settled, claimed=scattered), 0)
+
+    assert encoded.cut
+    assert decode(encoded.text, 0).claimed == scattered
 
 
 def test_a_bitmap_is_chosen_where_it_is_shorter() -> None:

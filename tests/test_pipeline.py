@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from connector.offset_map import decode
+from connector.records import Kind
 from connector.simulation.checker import judge
 from connector.simulation.run import play
 from connector.simulation.scenario import Scenario, draw
@@ -81,3 +83,64 @@ def test_a_full_buffer_bounds_what_is_taken() -> None:
 
     assert judge(history) == []
     assert history.outstanding_max <= 50 + 6 * 50  # one poll a partition may already be on its way
+
+
+# ---- triggers once at most -------------------------------------------------------------------------------------------
+
+
+def triggers_only(**changes: Any) -> Scenario:
+    return calm(campaigns="at_most_once", records=200, span_s=10.0, **changes)
+
+
+def test_a_trigger_is_told_to_kafka_before_it_is_sent_and_sent_once_whatever_braze_answers() -> None:
+    doubtful = [{"do": "drop", "chance": 0.3, "apply": True}, {"do": "status", "status": 503, "chance": 0.2}]
+
+    history = play(triggers_only(braze_faults=doubtful))
+
+    assert judge(history) == []
+    assert {reason for _, _, reason, _ in history.letters} == {"ambiguous"}
+    sent = [applied for applied in history.applied if applied.array == "recipients"]
+    numbers = [applied.object["trigger_properties"]["n"] for applied in sent]
+    assert len(numbers) == len(set(numbers)) > 10
+    places = {written.number: (written.where, written.offset) for written in history.written}
+    for applied in sent:
+        where, offset = places[applied.object["trigger_properties"]["n"]]
+        told = [
+            at
+            for at, next_offset, text in history.commits[where]
+            if any(start <= offset < end for start, end in decode(text, next_offset).claimed)
+        ]
+        assert told[0] <= applied.arrived_at
+
+
+def test_a_claim_that_outlives_its_process_is_never_sent_and_is_counted() -> None:
+    slow = {"do": "delay", "delay_s": 20, "match": {"path": "/campaigns/trigger/send"}, "until_s": 1.9, "apply": False}
+
+    history = play(triggers_only(braze_faults=[slow], happenings=[(2.0, "kill")]))
+
+    assert judge(history) == []
+    sent = {applied.object["trigger_properties"]["n"] for applied in history.applied if applied.array == "recipients"}
+    unsent = [each for each in history.written if each.kind is Kind.CAMPAIGN and each.number not in sent]
+    assert unsent
+    assert history.skipped["claimed_unknown"] == len(unsent)
+
+
+# ---- too much is bad -------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_of_which_too_much_is_bad_halts_with_its_offsets_held_and_the_others_go_on() -> None:
+    refused = {"do": "refuse_request", "where": {"array": "events", "equals": {"name": "e"}}}
+
+    history = play(calm(records=300, breaker_run=10, braze_faults=[refused]), cured=False)
+
+    assert len(history.letters) == 10
+    assert {where.topic for where, _, _, _ in history.letters} == {"events"}
+    assert history.troubles == {"dead_letter_breaker:events"}
+    dead = {(where, offset) for where, offset, _, _ in history.letters}
+    for where, commits in history.commits.items():
+        last = commits[-1][1]
+        written = [each for each in history.written if each.where == where]
+        if where.topic == "events":
+            assert all((where, each.offset) in dead for each in written if each.offset < last)
+        else:
+            assert all(each.offset < last for each in written)

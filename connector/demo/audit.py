@@ -39,12 +39,14 @@ class Audit:
         positions: Where each lies.
         arrivals: For each number, the places (request, array, index) in which it reached Braze and was applied.
         dead: Positions that the dead-letter topic names, with how often.
+        forgets: The connector was restarted, or partitions moved: a repeated trigger may rightly have been sent.
     """
 
     made: dict[int, Made] = field(default_factory=dict)
     positions: dict[int, Position] = field(default_factory=dict)
     arrivals: dict[int, list[tuple[int, int, int]]] = field(default_factory=lambda: defaultdict(list))
     dead: dict[Position, int] = field(default_factory=lambda: defaultdict(int))
+    forgets: bool = False
 
     def applied(self, request: int, array: str, index: int, sent: Mapping[str, Any]) -> None:
         """Braze has applied an object."""
@@ -56,18 +58,19 @@ class Audit:
         return [
             number
             for number, made in self.made.items()
-            if made.expected != "skipped"
+            if made.expected not in {"skipped", "repeated"}
             and not self.arrivals.get(number)
             and not self.dead.get(self.positions[number])
         ]
 
     def duplicated(self) -> list[int]:
         """Records that were applied twice, or applied and dead-lettered, or sent although a rule skips them."""
+        most = {"skipped": 0, "repeated": 1 if self.forgets else 0}
         return [
             number
             for number, made in self.made.items()
             if len(self.arrivals.get(number, ())) + self.dead.get(self.positions[number], 0)
-            > (0 if made.expected == "skipped" else 1)
+            > most.get(made.expected, 1)
         ]
 
     def misjudged(self) -> list[int]:
@@ -75,7 +78,7 @@ class Audit:
         return [
             number
             for number, made in self.made.items()
-            if (made.expected == "delivered" and self.dead.get(self.positions[number]))
+            if (made.expected in {"delivered", "repeated"} and self.dead.get(self.positions[number]))
             or (made.expected == "dead_lettered" and self.arrivals.get(number))
         ]
 

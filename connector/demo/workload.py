@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -33,9 +34,10 @@ REFUSED_BY_BRAZE: Final = "Demo Refused"
 _USERS: Final = 5_000
 _POISON: Final = 0.01
 _REPEATED: Final = 0.01
+_REPEATED_TRIGGERS: Final = 0.05
 _SHARES: Final = {Kind.AUDIENCE: 0.48, Kind.EVENT: 0.48, Kind.CAMPAIGN: 0.04}
 
-Expectation = Literal["delivered", "dead_lettered", "skipped"]
+Expectation = Literal["delivered", "dead_lettered", "skipped", "repeated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Made:
         kind: Which topic it goes to.
         user: Its key, and who it is about.
         value: Avro bytes, or None for a tombstone.
-        expected: What must become of it. A delivered one may also be coalesced.
+        expected: What must become of it. A delivered one may also be coalesced; a repeated one (a trigger with the
+            `event_id` of an earlier one) is skipped, unless a restart or a rebalance made its partition forget.
     """
 
     number: int
@@ -77,6 +80,7 @@ class Workload:
         # Zipf with exponent 1.1: the first user has about a tenth of everything.
         self._weights = list(accumulate(1 / rank**1.1 for rank in range(1, _USERS + 1)))
         self._event_ids: list[str] = []
+        self._triggers: deque[tuple[str, str]] = deque(maxlen=100)  # user and id of the last good ones
 
     def __iter__(self) -> Iterator[Made]:
         """The records, in order."""
@@ -87,6 +91,14 @@ class Workload:
             kind = self._rng.choices(kinds, shares)[0]
             if self._rng.random() < _POISON:
                 yield self._poison(number, kind, user)
+            elif kind is Kind.CAMPAIGN and self._triggers and self._rng.random() < _REPEATED_TRIGGERS:
+                user, event_id = self._rng.choice(self._triggers)
+                record = self._record(number, kind, user) | {"event_id": event_id}
+                yield Made(number, kind, user, self._encode(kind, record), "repeated")
+            elif kind is Kind.CAMPAIGN:
+                record = self._record(number, kind, user) | {"event_id": f"demo-{number}"}
+                self._triggers.append((user, f"demo-{number}"))
+                yield Made(number, kind, user, self._encode(kind, record), "delivered")
             else:
                 yield Made(number, kind, user, self._encode(kind, self._record(number, kind, user)), "delivered")
 

@@ -8,12 +8,12 @@ from connector.simulation.virtual_time import VirtualLoop, run_virtually
 from connector.simulation.world import History, World
 
 
-def play(scenario: Scenario) -> History:
-    """One scenario from beginning to end, in virtual time."""
+def play(scenario: Scenario, *, cured: bool = True) -> History:
+    """One scenario from beginning to end, in virtual time; unless it is `cured`, Braze's faults outlast it."""
     loop = VirtualLoop()
 
     async def whole() -> History:
-        return await World(scenario, loop).play()
+        return await World(scenario, loop).play(cured=cured)
 
     history: History = run_virtually(loop, whole())
     return history

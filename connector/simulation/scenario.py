@@ -55,6 +55,9 @@ class Scenario:
     commit_refusal: float
     letter_refusal: float
     buffer: int
+    campaigns: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    repeats: float = 0.0
+    breaker_run: int = 0
     braze_faults: list[dict[str, Any]] = field(default_factory=list)
     happenings: list[tuple[float, Happening]] = field(default_factory=list)
 
@@ -116,6 +119,9 @@ def draw(seed: int) -> Scenario:
         buffer=rng.choice((20, 100_000)),
         braze_faults=faults,
         happenings=happenings,
+        # Drawn last: what an older seed stood for stays what it was.
+        campaigns=rng.choice(("at_least_once", "at_least_once", "at_most_once")),
+        repeats=rng.choice((0.0, 0.0, 0.3)),
     )
 
 

@@ -19,6 +19,7 @@ from fastavro import parse_schema, schemaless_writer
 
 from connector.app import read_schema
 from connector.batching import Batcher, TrackLimit
+from connector.breaker import BreakerPolicy
 from connector.campaigns import CampaignBatcher
 from connector.delivery import Delivery, DeliveryPolicy
 from connector.double.application import Applied
@@ -64,6 +65,7 @@ class Written:
         good: Whether it can be delivered.
         membership: For audiences: attribute name and value.
         expected_skip: A rule settles it without sending.
+        repeats: Number of the earlier trigger whose `event_id` it carries; None: it has its own.
         written_at: Wall clock.
     """
 
@@ -75,6 +77,7 @@ class Written:
     good: bool
     membership: tuple[str, bool] | None = None
     expected_skip: bool = False
+    repeats: int | None = None
     written_at: float = 0.0
 
 
@@ -91,6 +94,8 @@ class History:
     rate_refusals: int = 0
     outstanding_max: int = 0
     violations: list[str] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+    troubles: set[str] = field(default_factory=set)
     is_settled: bool = False
     ended_at: float = 0.0
 
@@ -113,6 +118,7 @@ class Replica:
                 track_requests_max=8,
                 trigger_requests_max=4,
                 ambiguous_events=scenario.ambiguous_events,
+                campaigns=scenario.campaigns,
                 retry=RetryPolicy(0.2, 5.0),
                 probe_s=2.0,
             ),
@@ -127,7 +133,12 @@ class Replica:
             translators=_translators(),
             delivery=delivery,
             settle_s=scenario.settle_s,
-            policy=PipelinePolicy(commit_interval_s=0.5, drain_deadline_s=15.0, lease_s=8.0),
+            policy=PipelinePolicy(
+                commit_interval_s=0.5,
+                drain_deadline_s=15.0,
+                lease_s=8.0,
+                breaker=BreakerPolicy(share=1, run=scenario.breaker_run),
+            ),
             telemetry=Telemetry(output=None),
         )
         self.running: asyncio.Task[int] = asyncio.get_running_loop().create_task(self.pipeline.run())
@@ -184,9 +195,10 @@ class World:
         self._letters = SimulatedDeadLetters(self._rng, self._clock, scenario.letter_refusal)
         self._replicas: list[Replica] = []
         self._made = 0
+        self._triggers: dict[str, int] = {}  # user -> number of his last trigger that is good and has an id of its own
 
-    async def play(self) -> History:
-        """Write, let happen, wait until all is settled."""
+    async def play(self, *, cured: bool) -> History:
+        """Write, let happen, cure Braze unless told otherwise, wait until all is settled."""
         scenario = self._scenario
         refused = [
             {"do": "refuse_object", "where": {"array": array, "has": [path]}}
@@ -200,7 +212,8 @@ class World:
             self._start_replica()
         try:
             await asyncio.gather(self._write(), self._let_happen())
-            self._double.set_faults(self._clock.now(), {"seed": 0, "steps": refused + _unnamed(faults)})
+            if cured:
+                self._double.set_faults(self._clock.now(), {"seed": 0, "steps": refused + _unnamed(faults)})
             await self._wait_until_settled()
         finally:
             await self._stop()
@@ -268,12 +281,22 @@ class World:
                     unnamed = any(fault["do"] == "refuse_request" for fault in self._scenario.braze_faults)
                     record["event_name"] = "poison-unnamed" if unnamed else ""
             case Kind.CAMPAIGN:
+                if written.good and self._scenario.repeats:
+                    written.repeats = self._repeated(written)
+                    record["event_id"] = f"e{number if written.repeats is None else written.repeats}"
                 record |= {
                     "campaign_id": f"campaign-{rng.randrange(3)}",
                     "requested_at": at,
                     "trigger_properties": {"n": number},
                 }
         return _encode(written.kind, record)
+
+    def _repeated(self, written: Written) -> int | None:
+        earlier = self._triggers.get(written.user)
+        if earlier is not None and self._rng.random() < self._scenario.repeats:
+            return earlier
+        self._triggers[written.user] = written.number
+        return None
 
     async def _let_happen(self) -> None:
         for when, what in self._scenario.happenings:
@@ -342,6 +365,11 @@ class World:
         history.rate_refusals = sum(state["rate_refusals"].values())
         history.letters = self._letters.letters
         history.commits = {name: log.history for name, log in self._group.logs.items()}
+        for replica in self._replicas:
+            for reason in ("claimed_unknown", "repeated"):
+                skipped = replica.pipeline.telemetry.value("records_skipped_total", reason)
+                history.skipped[reason] = history.skipped.get(reason, 0) + int(skipped)
+            history.troubles |= set(replica.pipeline.troubles.present)
         history.outstanding_max = max(replica.source.outstanding_max for replica in self._replicas)
         return history
 

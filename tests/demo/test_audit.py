@@ -97,4 +97,20 @@ def test_a_workload_holds_poison_and_repeated_event_ids() -> None:
 
     share = sum(each.expected != "delivered" for each in made) / len(made)
     assert 0.005 < share < 0.02
-    assert {each.expected for each in made} == {"delivered", "dead_lettered", "skipped"}
+    assert {each.expected for each in made} == {"delivered", "dead_lettered", "skipped", "repeated"}
+    repeated = [each for each in made if each.expected == "repeated"]
+    assert {each.kind for each in repeated} == {Kind.CAMPAIGN}
+
+
+@pytest.mark.parametrize(("forgets", "doubled"), [(False, [0]), (True, [])])
+def test_a_repeated_trigger_may_be_sent_only_where_something_was_forgotten(forgets: bool, doubled: list[int]) -> None:
+    audit = Audit(forgets=forgets)
+    audit.made[0] = Made(0, Kind.CAMPAIGN, "u", b"", "repeated")
+    audit.positions[0] = (TopicPartition("campaigns", 0), 0)
+    assert audit.lost() == audit.duplicated() == []
+
+    audit.applied(1, "recipients", 0, {"trigger_properties": {"number": 0}})
+
+    assert audit.duplicated() == doubled
+    audit.applied(2, "recipients", 0, {"trigger_properties": {"number": 0}})
+    assert audit.duplicated() == [0]

@@ -195,7 +195,7 @@ class Stage:
         self.group = name
         self.topics = {kind: f"{name}.{kind}" for kind in Kind}
         self.dead_letters = f"{name}.dead-letters"
-        self.audit = Audit()
+        self.audit = Audit(forgets=True)
         self._children = children
         self._folder = folder
         self.framing = framing

@@ -1,0 +1,131 @@
+"""Commits and the lease that they renew: what Kafka's coordinator hears of us, and what we may do by its word.
+
+Asynchronous, without I/O of its own. One commit at a time; whoever wants one while another is on its way joins the
+next. Every acknowledged commit renews the lease under which anything is sent; when nothing is there to be committed, an
+ageing lease is renewed by saying the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from connector import gauges
+from connector.books import Books
+from connector.lease import Lease
+from connector.ports import Clock, Commit, CommitRefused, Source, Trouble
+from connector.records import Assignment, Outbound
+from connector.telemetry import Telemetry
+from connector.troubles import Troubles
+
+
+class Committer:
+    """Commits of one process.
+
+    Args:
+        source: Kafka.
+        books: What is to be committed.
+        lease_s: Nothing is sent when the coordinator has not answered for so long.
+        clock: Time.
+        telemetry: Metrics and log.
+        troubles: Told when the lease is over, and when it is renewed.
+    """
+
+    def __init__(
+        self, source: Source, books: Books, lease_s: float, clock: Clock, telemetry: Telemetry, troubles: Troubles
+    ) -> None:
+        self._source = source
+        self._books = books
+        self._lease = Lease(lease_s)
+        self._lease_lost = False
+        self._clock = clock
+        self._telemetry = telemetry
+        self._troubles = troubles
+        self._turn = asyncio.Lock()
+        self._wanted = 0
+        self._begun = 0
+        self.leaving: set[Assignment] = set()
+        """Stays whose last commit is made by whoever drains them."""
+
+    # ---- commits --------------------------------------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Commit what there is to tell; returns when a commit that began after this call has ended, well or not."""
+        self._wanted += 1
+        number = self._wanted
+        async with self._turn:
+            if self._begun < number:  # else another one who waited has committed for us, too
+                self._begun = self._wanted
+                await self._round()
+
+    async def claim(self, records: Sequence[Outbound]) -> bool:
+        """Write into Kafka that these are about to be sent; False: they must not be, and nothing was claimed.
+
+        Who inherits a claim never sends its record: nobody can know whether it was sent.
+        """
+        if not self._books.claim(records):
+            return False
+        await self.commit()
+        if self._books.holds_claims(records) and self.may_send():
+            return True
+        self._books.unclaim(records)
+        return False
+
+    async def _round(self) -> None:
+        at_ms = int(self._clock.at() * 1000)
+        books = self._books
+        cut = books.cut_offsets
+        versions = {stay: account.ledger.version for stay, account in books.accounts.items()}
+        commits = [commit for commit in books.commits(at_ms) if commit.stay not in self.leaving]
+        if not commits and self._lease.is_ageing(self._clock.boot()):
+            idle = [account for stay, account in books.accounts.items() if stay not in self.leaving]
+            commits = [books.commit_of(idle[0], at_ms, closed=False)] if idle else []
+        self._source.hold_back(books.held_back())
+        if books.cut_offsets > cut:
+            self._telemetry.count("offset_map_cut_total", books.cut_offsets - cut)
+        if not commits:
+            return
+        asked, began = self._clock.boot(), self._clock.now()
+        try:
+            acknowledged = await self._source.commit(commits)
+            self._telemetry.count("stage_seconds_total", self._clock.now() - began, "commit")
+        except CommitRefused:
+            self._telemetry.count("commit_failures_total")
+            return
+        if acknowledged:
+            self.renew(asked)
+        self._acknowledge(acknowledged, versions)
+
+    def _acknowledge(self, commits: Sequence[Commit], versions: Mapping[Assignment, int]) -> None:
+        for commit in commits:
+            account = self._books.accounts.get(commit.stay)
+            if account is not None:
+                account.acknowledge(commit)
+                account.ledger.committed(commit.next_offset, versions[commit.stay])
+                gauges.show_commit(self._telemetry, commit, self._clock.at())
+
+    # ---- lease ----------------------------------------------------------------------------------------------------
+
+    def renew(self, asked_at: float) -> None:
+        """The coordinator has answered what it was asked then (seconds since boot)."""
+        self._lease.renew(asked_at)
+        if self._lease_lost:
+            self._lease_lost = False
+            self._troubles.end("kafka_lease")
+
+    def may_send(self) -> bool:
+        """Whether the coordinator has confirmed lately enough that the partitions are ours."""
+        if self._lease.holds(self._clock.boot()):
+            return True
+        if self._books.accounts and not self._lease_lost:
+            self._lease_lost = True
+            self._telemetry.count("lease_lost_total")
+            detail = "the Kafka coordinator has not answered: nothing is sent until it does (check the brokers)"
+            self._troubles.begin(Trouble("kafka_lease", detail))
+        return False
+
+    async def watch(self) -> None:
+        """Say that the coordinator is silent, also while a commit waits for it and there is nothing to send."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.may_send()
