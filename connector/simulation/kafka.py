@@ -7,9 +7,9 @@ after its old one has handed over, was found dead, or let the deadline pass. Off
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from random import Random
 
 from connector.offset_map import FIRST_METADATA
@@ -123,6 +123,7 @@ class SimulatedSource:
         self._held_back: frozenset[Assignment] = frozenset()
         self._alive = True
         self._pump: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
         self._positions: dict[TopicPartition, int] = {}
         self.stays: dict[TopicPartition, Assignment] = {}
         self.outstanding: dict[Assignment, int] = {}
@@ -145,14 +146,18 @@ class SimulatedSource:
         """Room for as much again."""
         if stay in self.outstanding:
             self.outstanding[stay] -= records
+            self.wake()
 
     def hold(self, *, held: bool) -> None:
         """Stop or go on fetching."""
         self._held = held
+        self.wake()
 
     def hold_back(self, stays: frozenset[Assignment]) -> None:
         """Fetch nothing more of these, until they are named no more."""
-        self._held_back = stays
+        if stays != self._held_back:
+            self._held_back = stays
+            self.wake()
 
     async def close(self) -> None:
         """Leave the group."""
@@ -190,6 +195,7 @@ class SimulatedSource:
             self._positions[start.stay.name] = start.offset
             self.outstanding[start.stay] = 0
         self.tell(Assigned(starts))
+        self.wake()
 
     def stop_fetching(self, names: Sequence[TopicPartition]) -> None:
         """Partitions are leaving: nothing more of them is handed out."""
@@ -205,24 +211,40 @@ class SimulatedSource:
         return gone
 
     async def _consume(self) -> None:
+        """Poll every hundredth of a second; what would find nothing, or may take nothing, is not played out."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while True:
-            await asyncio.sleep(_POLL_S)
-            used = sum(self.outstanding.values())
-            self.outstanding_max = max(self.outstanding_max, used)
-            if self._held or used >= self._bound:
+            self._news.clear()
+            if not self._poll():
+                await self._news.wait()
+            ticks = (loop.time() - began) // _POLL_S + 1
+            await asyncio.sleep(began + ticks * _POLL_S - loop.time())
+
+    def _poll(self) -> bool:
+        """Hand out what there is; says whether there may be more at once."""
+        used = sum(self.outstanding.values())
+        self.outstanding_max = max(self.outstanding_max, used)
+        if self._held or used >= self._bound:
+            return False
+        found = False
+        for name, position in list(self._positions.items()):
+            stay = self.stays[name]
+            if stay in self._held_back:
                 continue
-            for name in list(self._positions):
-                if self.stays[name] in self._held_back:
-                    continue
-                log = self._group.logs[name]
-                position = self._positions[name]
-                ahead: Iterator[KafkaRecord] = (each for each in log.records if each.offset() >= position)
-                batch = list(islice(ahead, _POLL_RECORDS))
-                if batch:
-                    self._positions[name] = batch[-1].offset() + 1
-                    stay = self.stays[name]
-                    self.outstanding[stay] += len(batch)
-                    self.tell(Chunk(stay, batch))
+            records = self._group.logs[name].records
+            start = bisect_left(records, position, key=SimulatedRecord.offset)
+            batch: list[KafkaRecord] = list(records[start : start + _POLL_RECORDS])
+            if batch:
+                found = True
+                self._positions[name] = batch[-1].offset() + 1
+                self.outstanding[stay] += len(batch)
+                self.tell(Chunk(stay, batch))
+        return found
+
+    def wake(self) -> None:
+        """Something may be there to be handed out."""
+        self._news.set()
 
 
 class Group:
@@ -260,6 +282,8 @@ class Group:
         record = SimulatedRecord(where, log.end + hole, key, value, int(self._clock.at() * 1000))
         log.records.append(record)
         log.end = record.offset() + 1
+        if where in self._owners:
+            self._owners[where].wake()
         return record
 
     async def close(self) -> None:
