@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format run bench docs simulate mutants lock clean
+.PHONY: help demo test check format run bench docs simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -45,6 +45,9 @@ docs: $(STAMP) ## The generated pages: configuration, metrics
 
 simulate: $(STAMP) ## The connector in virtual time under faults: SEEDS=1000 SEED=0
 	$(BIN)/python -m connector.simulation --seeds $(or $(SEEDS),1000) --seed $(or $(SEED),0)
+
+fuzz: $(STAMP) ## Damaged records, schemas, replies and commit metadata: CASES=1000000 SEED=0
+	$(BIN)/python -m tests.fuzz --cases $(or $(CASES),1000000) --seed $(or $(SEED),0)
 
 mutants: $(STAMP) ## Connectors that break a promise on purpose, and how soon the simulation finds each out
 	$(BIN)/python -m tests.mutants

@@ -194,6 +194,8 @@ def _build(source: Any, named: dict[str, AvroType]) -> AvroType:
         built.scale = source.get("scale", 0)
     if kind == "enum":
         built.symbols, built.default = tuple(source["symbols"]), source.get("default")
+        if not built.symbols or not all(isinstance(symbol, str) for symbol in built.symbols):
+            raise SchemaInvalid(f"enum {built.name} has no symbols, or some that are no names")
     elif kind == "fixed":
         built.size = int(source["size"])
     elif kind in {"array", "map"}:
@@ -206,6 +208,8 @@ def _build(source: Any, named: dict[str, AvroType]) -> AvroType:
 def _add_fields(record: AvroType, sources: Sequence[Mapping[str, Any]], named: dict[str, AvroType]) -> None:
     for source in sources:
         name = source["name"]
+        if not isinstance(name, str):  # fastavro lets any JSON value pass
+            raise SchemaInvalid(f"record {record.name} has a field whose name is no text")
         if name in record.fields:
             raise SchemaInvalid(f"record {record.name} has two fields {name}")
         record.fields[name] = Field(name, _build(source["type"], named), source)
@@ -224,6 +228,8 @@ def _introduce(built: AvroType, source: Mapping[str, Any], named: dict[str, Avro
 
 
 def _union(branches: list[Any], named: dict[str, AvroType]) -> AvroType:
+    if not branches:
+        raise SchemaInvalid("a union without branches: it has no value")
     union = AvroType("union")
     union.items = tuple(_build(branch, named) for branch in branches)
     seen = set()

@@ -29,6 +29,11 @@ def record(*fields: tuple[str, Any]) -> dict[str, Any]:
         (LONG_AND_TIME, "long twice"),
         (record(("a", "long"), ("a", "string")), "two fields a"),
         (record(("a", {"type": "enum", "name": "E", "symbols": ["X", "X"]})), "unique"),
+        (record(("a", {"type": "enum", "name": "E", "symbols": []})), "no symbols"),
+        (record(("a", [])), "without branches"),
+        (record(("a", ["null", {"type": "array", "items": []}])), "without branches"),
+        (record((7, "long")), "is no text"),  # type: ignore[arg-type]
+        (record((None, "long")), "is no text"),  # type: ignore[arg-type]
         (record(("a", "R")), "holds itself"),
         (
             record(("a", ["null", {"type": "record", "name": "S", "fields": [{"name": "s", "type": "S"}]}])),

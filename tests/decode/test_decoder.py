@@ -11,10 +11,11 @@ import avro.io
 import avro.schema
 import fastavro
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from connector.decode import Decoder, SchemaUnmappable, WriterSchema, compile_decoder
+from connector.schema import AvroType
 from tests.avro_bytes import encoded, plain, schemas_with_values, varint
 
 KINDS = ("AudienceMembership", "ProfileEvent", "CampaignTrigger")
@@ -145,6 +146,25 @@ class TestReading:
         assert decode(varint(1), 0) == {evil: 1}
 
 
+def promotes_within_a_union(avro_type: AvroType, seen: frozenset[int] = frozenset()) -> bool:
+    """Whether fastavro would read a value as an earlier branch that it can be promoted to: bytes as a string, 5 as 5.0.
+
+    We read the branch that was written, as Java does.
+    """
+    if id(avro_type) in seen:
+        return False
+    seen |= {id(avro_type)}
+    kinds = [branch.kind for branch in avro_type.items] if avro_type.kind == "union" else []
+    for index, kind in enumerate(kinds):
+        earlier = set(kinds[:index])
+        if kind in {"string", "bytes"} and earlier & {"string", "bytes"}:
+            return True
+        if kind in {"int", "long", "float"} and earlier & {"long", "float", "double"} - {kind}:
+            return True
+    inner = [*avro_type.items, *(field.type for field in avro_type.fields.values())]
+    return any(promotes_within_a_union(each, seen) for each in inner)
+
+
 class TestResolution:
     @pytest.mark.parametrize(
         ("written", "read", "value", "seen"),
@@ -199,6 +219,7 @@ class TestResolution:
     @given(schemas_with_values(), st.randoms(use_true_random=False))
     def test_as_fastavro_resolves(self, drawn: tuple[str, Any], random: Random) -> None:
         writer = WriterSchema(drawn[0])
+        assume(not promotes_within_a_union(writer.root))
         source = reordered(json.loads(drawn[0]), random)
         data = encoded(writer.root, drawn[1])
 
