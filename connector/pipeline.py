@@ -116,7 +116,7 @@ class Pipeline:
         self._policy = policy
         self.telemetry = telemetry
         self.books = Books({topic: each.kind for topic, each in translators.items()}, settle_s)
-        self.settlement = Settlement(self.books, source, dead_letters, telemetry, self._spawn)
+        self.settlement = Settlement(self.books, source, dead_letters, telemetry, self._spawn, clock.at)
         self._chunks: deque[Chunk] = deque()
         self._blocked: dict[str, deque[Chunk]] = {}  # topic -> chunks that wait for a schema
         self._draining: list[Revoked] = []

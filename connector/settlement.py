@@ -29,6 +29,7 @@ class Settlement:
         dead_letters: Where letters go.
         telemetry: Metrics and log.
         spawn: Starts a task that the pipeline looks after.
+        at: Epoch seconds.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Settlement:
         dead_letters: DeadLetters,
         telemetry: Telemetry,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        at: Callable[[], float],
     ) -> None:
         self._books = books
         self._source = source
         self._dead_letters = dead_letters
         self._telemetry = telemetry
         self._spawn = spawn
+        self._at = at
         self._open_letters: dict[Assignment, int] = {}
         self.news = asyncio.Event()
         """Set whenever something was settled: wakes whoever drains."""
@@ -132,8 +135,16 @@ class Settlement:
             return  # its next owner decides
         kind = self._books.kinds[stay.topic]
         headers = letter_headers(
-            record, stay, kind, reason, detail, schema_id=schema_id, status=status, attempts=attempts
-        )  # fmt: skip
+            record,
+            stay,
+            kind,
+            reason,
+            detail,
+            written_at_ms=int(self._at() * 1000),
+            schema_id=schema_id,
+            status=status,
+            attempts=attempts,
+        )
         self._open_letters[stay] = self._open_letters.get(stay, 0) + 1
         self._spawn(self._write(stay, record, headers, reason))
 
