@@ -34,7 +34,7 @@ class ReplayWords:
     as_json: bool = False
 
 
-class _SystemClock:
+class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> float:
@@ -75,7 +75,7 @@ def replay(
             letters, originals = PartitionReader(settings.kafka), PartitionReader(settings.kafka)
             # Before anything is read: from here on nobody else puts letters of this topic back.
             writer = None if options.is_dry else TransactionalWriter(settings.kafka, settings.dead_letter_topic)
-            session = Replay(options, known, schemas.fetch, letters, originals, writer, screen, _SystemClock())
+            session = Replay(options, known, schemas.fetch, letters, originals, writer, screen, SystemClock())
             session.run()
         except (KafkaRefused, RegistryAway) as error:
             refused = str(error)
@@ -99,7 +99,7 @@ def _options(settings: Settings, words: ReplayWords) -> ReplayOptions:
         faults.append("--rate: must be more than 0")
     try:
         chosen = selection(
-            words.reasons, words.topics, words.since, words.where, list(settings.topics), _SystemClock().at_ms()
+            words.reasons, words.topics, words.since, words.where, list(settings.topics), SystemClock().at_ms()
         )
     except SelectionInvalid as error:
         raise ConfigurationInvalid(faults + error.faults) from None

@@ -33,6 +33,15 @@ _OF_THE_RECORD: Final = {
 
 _PASSED: Final = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001  # the library's own spelling
 
+_STUMBLED: Final = {
+    KafkaError._PURGE_QUEUE,  # noqa: SLF001  # the library's own spelling
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+}
+"""What librdkafka says of a transaction whose predecessor was refused for a record's sake (measured, 2.16): it
+counts on from the refused batch. Aborting puts the count right, and the same transaction then goes through."""
+
+_STUMBLES_MAX: Final = 2
+
 _FENCED: Final = {
     KafkaError._FENCED,  # noqa: SLF001  # the library's own spelling
     KafkaError.PRODUCER_FENCED,
@@ -181,6 +190,7 @@ class TransactionalWriter:
         except KafkaException as exception:
             self._refuse(exception.args[0])
         self._is_open = False
+        self._stumbles = 0  # how often it may still stumble over its last refusal
 
     def close(self) -> None:
         """Take back what is not committed."""
@@ -202,6 +212,29 @@ class TransactionalWriter:
             Untaken: Because of what they are. Nothing is open any more.
             KafkaRefused: For any other reason.
         """
+        while True:
+            offsets, errors = self._attempt(place, records, marks)
+            if not errors:
+                return offsets
+            cause = min(errors, key=_weight)
+            if cause.code() in _OF_THE_RECORD:
+                self.abort()
+                self._stumbles = _STUMBLES_MAX
+                raise Untaken
+            if cause.code() in _STUMBLED:
+                self.abort()  # which fails if there is more to it
+                self._stumbles -= 1
+                if self._stumbles >= 0:
+                    continue
+            self._refuse(cause, place)
+
+    def _attempt(
+        self,
+        place: TopicPartition,
+        records: Sequence[tuple[KafkaRecord, Sequence[Header]]],
+        marks: Sequence[tuple[TopicPartition, Sequence[Header]]],
+    ) -> tuple[list[int], list[KafkaError]]:
+        """The records' offsets, or what was said against them."""
         offsets: list[int] = []
         errors: list[KafkaError] = []
 
@@ -234,16 +267,9 @@ class TransactionalWriter:
                 )
             if producer.flush(_CALL_S) and not errors:
                 raise KafkaRefused(f"{place}: Kafka does not acknowledge within {_CALL_S:.0f} s: check the brokers")
-        except KafkaException as exception:
-            errors.append(exception.args[0])
-        if not errors:
-            return offsets
-        # Of what is refused with another only the cause counts.
-        cause = next((each for each in errors if each.code() in _OF_THE_RECORD), errors[0])
-        if cause.code() not in _OF_THE_RECORD:
-            self._refuse(cause, place)
-        self.abort()
-        raise Untaken
+        except (KafkaException, SystemError) as exception:
+            errors.append(_error_of(exception))
+        return offsets, errors
 
     def abort(self) -> None:
         """Nothing of the open transaction will ever have been.
@@ -275,9 +301,10 @@ class TransactionalWriter:
         while True:
             try:
                 call(_CALL_S)
-            except KafkaException as exception:
-                if not exception.args[0].retriable() or time.monotonic() > give_up_at:
-                    raise
+            except (KafkaException, SystemError) as exception:
+                error = _error_of(exception)
+                if not error.retriable() or time.monotonic() > give_up_at:
+                    raise KafkaException(error) from None
             else:
                 return
 
@@ -289,6 +316,26 @@ class TransactionalWriter:
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             raise KafkaRefused(f"kafka: allow this user to write with the transactional id {self._id}")
         _refuse("kafka" if place is None else str(place), error)
+
+
+def _weight(error: KafkaError) -> int:
+    """Of several errors the least is the cause, and the others are what came of it."""
+    code = error.code()
+    return 0 if code in _FENCED else 1 if code in _OF_THE_RECORD else 3 if code in _STUMBLED else 2
+
+
+def _error_of(exception: BaseException) -> KafkaError:
+    """Kafka's word.
+
+    Where a fatal error meets delivery reports in one call, the client wraps its own exception in a `SystemError`
+    (confluent-kafka 2.16).
+    """
+    if isinstance(exception, SystemError):
+        if not isinstance(exception.__cause__, KafkaException):
+            raise exception
+        exception = exception.__cause__
+    error: KafkaError = exception.args[0]
+    return error
 
 
 def _refuse(what: str, error: KafkaError) -> NoReturn:

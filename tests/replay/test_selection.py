@@ -87,9 +87,7 @@ def test_a_time_that_is_still_to_come_is_refused() -> None:
 
 
 def test_every_fault_is_named_with_what_was_probably_meant() -> None:
-    assert faults(
-        reasons=["refusd"], topics=["event"], where=["kind", "braze_statu=1", "reason=nope", "topic=x"]
-    ) == [
+    assert faults(reasons=["refusd"], topics=["event"], where=["kind", "braze_statu=1", "reason=nope", "topic=x"]) == [
         "--reason refusd: no such reason; did you mean refused?",
         "--topic event: no such topic; did you mean aiq.event?",
         "--where kind: must be FIELD=VALUE",
