@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from connector.app import translators
 from connector.cli import app
+from connector.ports import SchemaUnknown
 from connector.records import Kind
 from connector.replay.dead_letter import REPLAY_PREFIX
 from connector.replay.kafka import PartitionReader, TransactionalWriter
@@ -352,6 +353,45 @@ def test_a_small_window_changes_nothing_but_memory(desk: Desk, monkeypatch: pyte
     desk.letter(EVENT, value, offset)
     assert desk.replay() == {"replayed": 5, "repeated": 1}
     assert desk.replay() == {"already_replayed": 6}
+
+
+def test_schemas_come_from_the_registry_and_what_cannot_be_read_might_be_newer(desk: Desk) -> None:
+    def framed(schema_id: int, **fields: Any) -> bytes:
+        return b"\0" + schema_id.to_bytes(4, "big") + encoded(AUDIENCE, **fields)
+
+    def fetch(schema_id: int) -> str:
+        asked.append(schema_id)
+        if schema_id != 5:
+            raise SchemaUnknown
+        return (PACKAGED_SCHEMAS / SCHEMA_FILES[AUDIENCE]).read_text(encoding="utf-8")
+
+    asked: list[int] = []
+    desk.fail(AUDIENCE, framed(6))
+    desk.fail(AUDIENCE, framed(5))
+    desk.write(desk.topics[AUDIENCE], framed(6))
+    desk.fail(AUDIENCE, framed(5, audience_id="2"))
+    desk.configure(schema_registry={"url": "http://127.0.0.1:1"})
+    settings = load(desk.config, {})
+    letters, originals = PartitionReader(settings.kafka), PartitionReader(settings.kafka)
+    options = ReplayOptions(desk.dead_letters, Selection({}), is_dry=True)
+    replay = Replay(options, translators(settings), fetch, letters, originals, None, Watch(), Clock())
+    replay.run()
+    for each in (letters, originals):
+        each.close()
+    verdicts = replay.account.as_json()["verdicts"]
+    assert {name: found for name, found in verdicts.items() if found} == {
+        "still_unmappable": 1, "unknowable": 1, "replayed": 1,
+    }  # fmt: skip
+    assert sorted(asked) == [5, 6], "each is asked for once"
+
+
+def test_a_registry_that_does_not_answer_is_said_with_exit_code_3(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.replay.schemas._WAIT_S", 0.5)
+    desk.fail(EVENT, b"\0\0\0\0\5" + encoded(EVENT))
+    desk.configure(schema_registry={"url": "http://127.0.0.1:1"})
+    assert desk.replay(code=3) == {}
+    assert desk.account["left"] == 1
+    assert "check schema_registry.url" in desk.said.splitlines()[-1]
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------------
