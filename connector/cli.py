@@ -93,6 +93,39 @@ def demo(
     raise typer.Exit(_run(show(records, seed, as_json=as_json)))
 
 
+@app.command()
+def replay(  # noqa: PLR0913, PLR0917  # one argument an option
+    config: Config = None,
+    reason: Annotated[list[str] | None, typer.Option(help="Only letters of this reason; may be repeated.")] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Only letters of this original topic; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only letters written since: 2026-11-23T14:00:00Z, or a duration such as 2h.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="Only letters whose header aiq.dlq.FIELD is VALUE; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    rate: Annotated[float | None, typer.Option(help="Put back so many records a second at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Put back so many records at most.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object on the last line.")
+    ] = False,
+) -> None:
+    """Put dead letters back where they came from, once each, and never an attribute over a newer one."""
+    from connector.replay.command import ReplayWords  # noqa: PLC0415  # the other commands need no replay
+    from connector.replay.command import replay as put_back  # noqa: PLC0415
+
+    words = ReplayWords(reason or (), topic or (), since, where or (), dry_run, rate, limit, as_json)
+    try:
+        code = put_back(_settings(config), words, typer.echo, lambda line: typer.echo(line, err=True))
+    except ConfigurationInvalid as error:
+        _refuse(error)
+    raise typer.Exit(code)
+
+
 @app.command("simulate-braze")
 def simulate_braze(
     api_key: Annotated[list[str], typer.Option(help="A key that is accepted, with every permission; may be repeated.")],

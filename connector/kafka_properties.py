@@ -111,3 +111,44 @@ def lease_s(kafka: Mapping[str, Any]) -> float:
     """
     session_ms = min(float(kafka.get("session.timeout.ms", SESSION_TIMEOUT_MS)), 45_000.0)
     return max(1.0, session_ms / 1000 - 2.0)
+
+
+def reading_properties(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """What `replay` reads with: partitions that it picks itself, outside of any group, and what is committed only."""
+    shared = {key: value for key, value in kafka.items() if not key.startswith(_MEMBERSHIP_PREFIXES)}
+    own = {key: value for key, value in _DEFAULTS.items() if key != "queued.min.messages"}
+    return {
+        **own,
+        **shared,
+        **_CONSUMER,
+        "group.id": kafka.get("group.id"),  # librdkafka wants one; nothing is joined or committed
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 50,  # the end of a partition is waited for once a transaction
+    }
+
+
+def replaying_properties(kafka: Mapping[str, Any], dead_letter_topic: str) -> dict[str, Any]:
+    """What `replay` writes with: transactions of one writer a dead-letter topic."""
+    return {
+        **producer_properties(kafka),
+        "enable.idempotence": True,
+        "acks": "all",
+        "transactional.id": f"{dead_letter_topic}.replay",
+        # A process that dies in a transaction holds readers of the partition up so long, or until the next one begins.
+        "transaction.timeout.ms": 30_000,
+        "message.timeout.ms": 20_000,
+        "linger.ms": 50,  # a chunk is one batch: it leaves when it is flushed
+    }
+
+
+_MEMBERSHIP_PREFIXES: Final = (
+    "group.",
+    "session.timeout",
+    "heartbeat.interval",
+    "partition.assignment",
+    "max.poll.interval",
+    "auto.offset",
+    "enable.auto",
+    "fetch.wait",
+)

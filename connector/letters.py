@@ -11,18 +11,23 @@ from connector.records import Assignment, KafkaRecord, Kind, Reason
 PREFIX = "aiq.dlq."
 
 
-def letter_headers(  # one argument a header
+def letter_headers(  # noqa: PLR0913  # one argument a header
     record: KafkaRecord,
     stay: Assignment,
     kind: Kind,
     reason: Reason,
     detail: str,
     *,
+    written_at_ms: int,
     schema_id: int | None = None,
     status: int = 0,
     attempts: int = 0,
 ) -> list[tuple[str, bytes]]:
-    """The context headers of one letter; what does not apply is empty."""
+    """The context headers of one letter; what does not apply is empty.
+
+    `timestamp` is the record's own. `written_at` is the wall clock in milliseconds since the epoch when the letter was
+    first tried to be written: the letter's Kafka timestamp cannot tell, since that is the record's, too.
+    """
     context: dict[str, object] = {
         "reason": reason,
         "detail": detail,
@@ -30,6 +35,7 @@ def letter_headers(  # one argument a header
         "partition": stay.partition,
         "offset": record.offset(),
         "timestamp": record.timestamp()[1],
+        "written_at": written_at_ms,
         "kind": kind,
         "schema_id": "" if schema_id is None else schema_id,
         "braze_status": status or "",

@@ -165,8 +165,16 @@ class Settlement:
             return  # it stays open: whoever comes next, after somebody has looked, decides
         kind = self._books.kinds[stay.topic]
         headers = letter_headers(
-            record, stay, kind, reason, detail, schema_id=schema_id, status=status, attempts=attempts
-        )  # fmt: skip
+            record,
+            stay,
+            kind,
+            reason,
+            detail,
+            written_at_ms=int(self._clock.at() * 1000),
+            schema_id=schema_id,
+            status=status,
+            attempts=attempts,
+        )
         self._open_letters[stay] = self._open_letters.get(stay, 0) + 1
         self._spawn(self._write(stay, record, headers, reason))
 

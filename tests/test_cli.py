@@ -75,10 +75,9 @@ def test_the_version_is_said() -> None:
 
 def test_a_command_that_does_not_exist_yet_is_absent() -> None:
     assert CliRunner().invoke(app, ["plan"]).exit_code == 2
-    assert CliRunner().invoke(app, ["replay"]).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("command", ["run", "check", "replay"])
 def test_a_wrong_configuration_is_one_line_a_fault_and_exit_code_2(tmp_path: Path, command: str) -> None:
     path = configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1", http={"port": -1}, surprise=1)
 

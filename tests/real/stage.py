@@ -80,6 +80,14 @@ class Braze:
         # A step counts only what no earlier one has taken.
         self.fault(*([hangs] if unanswered else []), {"do": "status", "status": 503, "times": None, **track})
 
+    def cure(self) -> None:
+        """Nothing goes wrong any more, not even with what is wrong with the records."""
+        self._steer("faults", [])
+
+    def refuse(self, *steps: Mapping[str, Any]) -> None:
+        """What is refused from now on, and nothing else."""
+        self._steer("faults", list(steps))
+
     def open(self) -> None:
         """Nothing goes wrong any more but what is wrong with the records."""
         self.fault()
@@ -206,7 +214,9 @@ class Stage:
         self._producing = {**shared, "enable.idempotence": True, "linger.ms": 5}
         self._producer = Producer(self._producing)
         self._reader = Consumer({**shared, "group.id": name, "enable.auto.commit": False})
-        self._letters = Consumer({**shared, "group.id": f"{name}.audit", "enable.auto.commit": False})
+        self._letters = Consumer(
+            {**shared, "group.id": f"{name}.audit", "enable.auto.commit": False, "enable.partition.eof": True}
+        )
 
     def close(self) -> None:
         for replica in self._replicas:  # pytest shows what is printed of a test that failed
@@ -380,20 +390,55 @@ class Stage:
         until("everything is committed", reached)
 
     def letters(self) -> list[Message]:
-        """All dead letters."""
-        found = self._letters.list_topics(self.dead_letters, timeout=10).topics[self.dead_letters]
-        places = [KafkaPartition(self.dead_letters, partition, 0) for partition in found.partitions]
-        left = sum(_answer(partial(self._letters.get_watermark_offsets, place, timeout=10))[1] for place in places)
+        """All dead letters. What a replay marked there is none."""
+        return [each for each in self.read(self.dead_letters) if "aiq.replay.done" not in dict(each.headers() or ())]
+
+    def read(self, topic: str) -> list[Message]:
+        """Everything that is committed in a topic, partition by partition."""
+        found = self._letters.list_topics(topic, timeout=10).topics[topic]
+        places = [KafkaPartition(topic, partition, 0) for partition in found.partitions]
+        for place in places:
+            _answer(partial(self._letters.get_watermark_offsets, place, timeout=10))
         self._letters.assign(places)
-        letters: list[Message] = []
+        messages: list[Message] = []
+        ended: set[int | None] = set()
 
         def read() -> bool:
-            letters.extend(message for message in self._letters.consume(500, 0.1) if message.error() is None)
-            return len(letters) >= left
+            # A partition's end is an event, not a number of records: transactions leave offsets without one.
+            for message in self._letters.consume(500, 0.1):
+                if message.error() is None:
+                    messages.append(message)
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+            return len(ended) == len(places)
 
-        until("all dead letters are read", read)
+        until(f"all of {topic} is read", read)
         self._letters.unassign()
-        return letters
+        return sorted(messages, key=lambda message: (message.partition(), message.offset()))
+
+    # ---- the operator's side ----------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Path:
+        """The first connector's."""
+        return self._folder / "connector-0.yaml"
+
+    def start_replay(self, *words: str) -> Child:
+        """`aiq-braze replay` with the configuration of the first connector, in the background."""
+        command = [sys.executable, "-m", "connector", "replay", "--config", self.config, "--json"]
+        number = len(list(self._folder.glob("replay-*.log")))
+        log = self._folder / f"replay-{number}.log"
+        return self._children.start([*command, *words], log, {"TEST_BRAZE_KEY": API_KEY})
+
+    def replay(self, *words: str) -> dict[str, Any]:
+        """The same, to its end; returns the verdicts that were given, and how often."""
+        child = self.start_replay(*words)
+        assert child.wait() == 0, child.output()
+        account = json.loads(child.output().splitlines()[-1])
+        verdicts = {name: count for name, count in account["verdicts"].items() if count}
+        others = ("foreign", "not_selected", "left")
+        assert account["read"] == sum(verdicts.values()) + sum(account[name] for name in others)
+        return verdicts
 
     # ---- the audit --------------------------------------------------------------------------------------------------
 
@@ -404,7 +449,7 @@ class Stage:
         for line in self.braze.applied():
             self.audit.applied(line["request"], line["array"], line["index"], line["object"])
         for letter in self.letters():
-            headers = {name: value.decode() for name, value in letter.headers()}
+            headers = {name: value.decode() for name, value in letter.headers() if name.startswith("aiq.dlq.")}
             where = TopicPartition(headers["aiq.dlq.topic"], int(headers["aiq.dlq.partition"]))
             self.audit.dead[where, int(headers["aiq.dlq.offset"])] += 1
         return self.audit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from connector import __version__
@@ -35,6 +37,7 @@ def test_a_dead_letter_is_the_original_with_the_reason_in_its_headers(stage: Sta
     stage.make_topics()
     topic = stage.topics[Kind.EVENT]
     own = [("trace", b"\x00\xff"), ("trace", b"twice"), ("empty", b""), ("null", None)]
+    before_ms = time.time() * 1000
     offset = stage.write_raw(
         topic, b"\x07no record", key=b"\x00key", timestamp=1_700_000_000_123, headers=[*own, ("aiq.dlq.reason", b"old")]
     )
@@ -50,12 +53,14 @@ def test_a_dead_letter_is_the_original_with_the_reason_in_its_headers(stage: Sta
         "aiq.dlq.partition": b"0",
         "aiq.dlq.offset": str(offset).encode(),
         "aiq.dlq.timestamp": b"1700000000123",
+        "aiq.dlq.written_at": dict(letter.headers())["aiq.dlq.written_at"],
         "aiq.dlq.kind": b"event",
         "aiq.dlq.schema_id": b"",
         "aiq.dlq.braze_status": b"",
         "aiq.dlq.attempts": b"0",
         "aiq.dlq.version": __version__.encode(),
     }
+    assert before_ms - 1 <= int(dict(letter.headers())["aiq.dlq.written_at"]) <= time.time() * 1000
     replica.leave()
 
 

@@ -1,0 +1,34 @@
+"""What librdkafka is told by whom: nothing of a group's where replay reads, one writer a topic where it writes."""
+
+from __future__ import annotations
+
+from connector.kafka_properties import reading_properties, replaying_properties
+
+OPERATORS = {
+    "bootstrap.servers": "broker:9092",
+    "group.id": "g",
+    "group.instance.id": "pod-1",
+    "group.protocol": "consumer",
+    "session.timeout.ms": 6000,
+    "auto.offset.reset": "latest",
+    "isolation.level": "read_uncommitted",
+    "sasl.username": "u",
+    "acks": 1,
+    "message.timeout.ms": 900_000,
+}
+
+
+def test_replay_reads_outside_of_the_group_and_what_is_committed_only() -> None:
+    reading = reading_properties(OPERATORS)
+    assert (reading["group.id"], reading["sasl.username"]) == ("g", "u")
+    assert not {"group.instance.id", "group.protocol", "session.timeout.ms"} & reading.keys()
+    assert (reading["enable.auto.commit"], reading["auto.offset.reset"]) == (False, "error")
+    assert reading["isolation.level"] == "read_committed"
+
+
+def test_replay_writes_in_transactions_whatever_the_operator_chose_for_others() -> None:
+    writing = replaying_properties(OPERATORS, "aiq.dead-letters")
+    assert writing["transactional.id"] == "aiq.dead-letters.replay"
+    assert (writing["acks"], writing["enable.idempotence"], writing["sasl.username"]) == ("all", True, "u")
+    assert writing["message.timeout.ms"] < writing["transaction.timeout.ms"]
+    assert not {"group.id", "isolation.level", "auto.offset.reset"} & writing.keys()
