@@ -9,6 +9,11 @@ from connector import __version__
 from connector.records import Assignment, KafkaRecord, Kind, Reason
 
 PREFIX = "aiq.dlq."
+REPLAY_PREFIX = "aiq.replay."
+"""Headers of a record that `aiq-braze replay` has put back."""
+
+REPLAY_COUNT = f"{REPLAY_PREFIX}count"
+"""How often it was put back."""
 
 
 def letter_headers(  # noqa: PLR0913  # one argument a header

@@ -127,6 +127,7 @@ class Pipeline:
             source=source,
             dead_letters=dead_letters,
             breaker=policy.breaker,
+            schema_id_of=lambda topic, record: translators[topic].schema_id(record),
             repeats=self._repeats,
             clock=clock,
             telemetry=telemetry,
@@ -403,8 +404,8 @@ class Pipeline:
                     self.settlement.skip(stay, repeat.record, "repeated")
         for record, skip in done.skipped:
             self.settlement.skip(stay, record, skip)
-        for record, rejected, schema_id in done.rejected:
-            self.settlement.reject(stay, record, rejected, schema_id)
+        for record, rejected in done.rejected:
+            self.settlement.reject(stay, record, rejected)
         if done.rest and done.missing is not None:
             waiting = self._blocked.setdefault(stay.topic, deque())
             waiting.append(Chunk(stay, list(done.rest)))

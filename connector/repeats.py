@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from connector.letters import REPLAY_COUNT
 from connector.records import Assignment, CampaignSend
 
 
@@ -36,7 +37,7 @@ class Repeats:
             seen = self._seen.setdefault(send.stay, {})
             if send.event_id is None:
                 fresh.append(send)
-            elif send.event_id in seen:
+            elif send.event_id in seen and not _was_put_back(send):
                 repeats.append(send)
             else:
                 seen[send.event_id] = send.offset
@@ -55,3 +56,8 @@ class Repeats:
         """Partitions have left: what of them was open comes again, and is no repeat of itself."""
         for stay in stays:
             self._seen.pop(stay, None)
+
+
+def _was_put_back(send: CampaignSend) -> bool:
+    """Whether somebody asked for it with `aiq-braze replay`, knowing that it may have been sent."""
+    return any(name == REPLAY_COUNT for name, _ in send.record.headers() or ())

@@ -31,6 +31,7 @@ class Settlement:
         source: Told that there is room again.
         dead_letters: Where letters go.
         breaker: When a topic of which too much is bad halts.
+        schema_id_of: A record's writer schema, for its letter; None where it has no id.
         repeats: Told of triggers that were not sent after all.
         clock: Time.
         telemetry: Metrics and log.
@@ -45,6 +46,7 @@ class Settlement:
         source: Source,
         dead_letters: DeadLetters,
         breaker: BreakerPolicy,
+        schema_id_of: Callable[[str, KafkaRecord], int | None],
         repeats: Repeats,
         clock: Clock,
         telemetry: Telemetry,
@@ -55,6 +57,7 @@ class Settlement:
         self._source = source
         self._dead_letters = dead_letters
         self._breakers = {topic: Breaker(breaker) for topic in books.kinds}
+        self._schema_id_of = schema_id_of
         self._repeats = repeats
         self._clock = clock
         self._telemetry = telemetry
@@ -115,11 +118,11 @@ class Settlement:
             elif reason == "repeated":
                 self._telemetry.count("campaign_repeats_dropped_total", 1, stay.topic)
 
-    def reject(self, stay: Assignment, record: KafkaRecord, rejected: Rejected, schema_id: int | None) -> None:
+    def reject(self, stay: Assignment, record: KafkaRecord, rejected: Rejected) -> None:
         """The record cannot become an object of Braze's."""
         if rejected.reason in _DECODING:
             self._telemetry.count("decode_errors_total", 1, rejected.reason)
-        self._bury(stay, record, rejected.reason, rejected.detail, schema_id=schema_id)
+        self._bury(stay, record, rejected.reason, rejected.detail)
 
     def _settle(self, records: Sequence[Outbound], fate: Fate) -> None:
         late = self._books.late
@@ -154,7 +157,6 @@ class Settlement:
         reason: Reason,
         detail: str,
         *,
-        schema_id: int | None = None,
         status: int = 0,
         attempts: int = 0,
     ) -> None:
@@ -171,7 +173,7 @@ class Settlement:
             reason,
             detail,
             written_at_ms=int(self._clock.at() * 1000),
-            schema_id=schema_id,
+            schema_id=self._schema_id_of(stay.topic, record),
             status=status,
             attempts=attempts,
         )

@@ -28,14 +28,14 @@ class Translated:
 
     Attributes:
         outbound: For the batchers.
-        rejected: For the dead letters, each with its reason and the schema id it was read by (None: unknown).
+        rejected: For the dead letters, each with its reason.
         skipped: Settled by a rule.
         rest: Not translated yet, because `missing` is not known.
         missing: The schema id that the first of `rest` needs.
     """
 
     outbound: list[Outbound] = field(default_factory=list)
-    rejected: list[tuple[KafkaRecord, Rejected, int | None]] = field(default_factory=list)
+    rejected: list[tuple[KafkaRecord, Rejected]] = field(default_factory=list)
     skipped: list[tuple[KafkaRecord, SkipReason]] = field(default_factory=list)
     rest: Sequence[KafkaRecord] = ()
     missing: int | None = None
@@ -95,6 +95,16 @@ class Translator:
         self._compiled[schema_id] = (decoder, mapper)
         self.fixed = self.fixed or schema_id == _UNFRAMED
 
+    def schema_id(self, record: KafkaRecord) -> int | None:
+        """The id in the record's frame; None where values carry none, or this one does not."""
+        value = record.value()
+        if not self.framed or value is None:
+            return None
+        try:
+            return schema_id_of(value, record.headers())
+        except Rejected:
+            return None
+
     def translate(self, stay: Assignment, records: Sequence[KafkaRecord], at_ms: int) -> Translated:
         """Translate records of one stay, until one needs a schema that is not known."""
         done = Translated()
@@ -119,8 +129,7 @@ class Translator:
                 decode, mapper = compiled
                 out = mapper(decode(value, start), len(value), at_ms)
             except Rejected as rejected:
-                known = schema_id if self.framed and rejected.reason not in {"bad_framing", "header_framing"} else None
-                done.rejected.append((record, rejected, known))
+                done.rejected.append((record, rejected))
                 continue
             except Skipped as skipped:
                 done.skipped.append((record, skipped.reason))

@@ -1,9 +1,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.letters import REPLAY_COUNT
 from connector.records import Assignment, CampaignSend
 from connector.repeats import Repeats
-from tests.sent_objects import CAMPAIGNS, trigger
+from tests.sent_objects import CAMPAIGNS, Consumed, trigger
 
 OTHER = Assignment("campaigns", 1, 1)
 
@@ -44,6 +45,19 @@ def test_what_was_not_sent_after_all_may_come_again() -> None:
     assert offsets(repeats.sift([made("a", 2)])[1]) == [2]
     repeats.forget(first)
     assert offsets(repeats.sift([made("a", 3)])[0]) == [3]
+
+
+def test_what_an_operator_puts_back_is_sent_although_it_may_have_been() -> None:
+    class PutBack(Consumed):
+        def headers(self) -> list[tuple[str, bytes | None]] | None:
+            return [("traceparent", b"x"), (REPLAY_COUNT, b"1")]
+
+    repeats = Repeats(10)
+    repeats.sift([made("a", 0)])
+    again = made("a", 7)
+    again.record = PutBack(CAMPAIGNS, 7)
+
+    assert offsets(repeats.sift([again])[0]) == [7]
 
 
 def test_what_comes_again_with_its_partition_is_no_repeat_of_itself() -> None:

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from connector.letters import PREFIX as LETTER_PREFIX
+from connector.letters import REPLAY_COUNT, REPLAY_PREFIX
 from connector.records import KafkaRecord, TopicPartition
-
-REPLAY_PREFIX: Final = "aiq.replay."
 
 CONTEXT: Final = (
     "reason",
@@ -180,7 +179,7 @@ def replay_headers(letter: DeadLetter) -> list[Header]:
         *original_headers(letter.record),
         (f"{REPLAY_PREFIX}of", str(letter.origin).encode()),
         (f"{REPLAY_PREFIX}letter", str(letter.at).encode()),
-        (f"{REPLAY_PREFIX}count", str(history.count + 1).encode()),
+        (REPLAY_COUNT, str(history.count + 1).encode()),
         (f"{REPLAY_PREFIX}reasons", ",".join(reasons).encode()),
         *((f"{_FIRST}{field}", value) for field, value in first),
     ]
@@ -223,7 +222,7 @@ _WHERE: Final = ("topic", "partition", "offset")
 def _history(headers: Sequence[Header]) -> History:
     """Whatever is not as we write it counts as no history: it is somebody else's."""
     texts = {name: text for name, text in map(_decoded, headers) if text is not None and name.startswith(REPLAY_PREFIX)}
-    count = texts.get(f"{REPLAY_PREFIX}count", "")
+    count = texts.get(REPLAY_COUNT, "")
     reasons = [word for word in texts.get(f"{REPLAY_PREFIX}reasons", "").split(",") if _WORD.fullmatch(word)]
     first = {
         name.removeprefix(_FIRST): value[:CONTEXT_BYTES_MAX]
