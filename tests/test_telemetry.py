@@ -2,6 +2,9 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
 
 from connector.telemetry import Telemetry
 
@@ -68,3 +71,25 @@ def test_a_quantile_is_interpolated_in_its_bucket() -> None:
     assert low == pytest.approx(0.375)
     assert high == pytest.approx(0.75)
     assert Telemetry(output=None).quantiles("delivery_latency_seconds", (0.5,)) == [0.0]
+
+
+@given(st.lists(st.floats(0, 10_000, allow_nan=False), max_size=50))
+def test_many_values_at_once_are_observed_as_the_library_would_one_by_one(values: list[float]) -> None:
+    ours, theirs = Telemetry(output=None), Telemetry(output=None)
+
+    ours.observe("delivery_latency_seconds", values, "event")
+    library = theirs._child("delivery_latency_seconds", ("event",))
+    for value in values:
+        library.observe(value)
+
+    told = {sample: value for sample, value in _samples(ours).items() if "_sum" not in sample}
+    assert told == {sample: value for sample, value in _samples(theirs).items() if "_sum" not in sample}
+    assert ours.registry.get_sample_value("aiq_braze_delivery_latency_seconds_sum", {"kind": "event"}) == pytest.approx(
+        sum(values)
+    )
+
+
+def _samples(telemetry: Telemetry) -> dict[str, float]:
+    text = generate_latest(telemetry.registry).decode()
+    lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith("aiq_braze_delivery_latency")]
+    return {name: float(value) for name, _, value in lines}
