@@ -101,3 +101,19 @@ def test_a_later_version_s_keys_are_passed_over() -> None:
     text = f"{body};{zlib.crc32(body.encode()):08x}"
 
     assert decode(text, 100) == OffsetMap(((101, 102),), 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("AIQB1;u=a;r=AQE;{}", OffsetMap(((101, 102),), 10)),  # as the first version wrote it
+        ("AIQB1;e=3;c=1;r=AQE;{}", OffsetMap(((101, 102),), 0, closed=True, leader_epoch=3)),
+        ("AIQB1;e=3;r=AQE;k=AAE;{}", OffsetMap(((101, 102),), leader_epoch=3, claimed=((100, 101),))),
+    ],
+)
+def test_what_some_version_wrote_is_read_by_every_later_one(text: str, meaning: OffsetMap) -> None:
+    """Never change a line here: groups hold such texts while one version replaces the other."""
+    body = text.removesuffix(";{}")
+
+    assert decode(f"{body};{zlib.crc32(body.encode()):08x}", 100) == meaning
+    assert encode(meaning, 100).text.rpartition(";")[0] == body

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from connector.offset_map import decode
 from connector.records import Kind
 from connector.simulation.checker import judge
@@ -74,6 +76,23 @@ def test_a_revoked_key_halts_without_blame_and_is_cured_by_itself() -> None:
 
     assert judge(history) == []
     assert history.letters == []
+
+
+@pytest.mark.parametrize("path", ["/users/track", "/campaigns/trigger/send"])
+@pytest.mark.parametrize("status", [401, 403, 404, 415, 410, 301])
+def test_what_braze_refuses_us_for_is_waited_for_and_nobody_is_blamed(status: int, path: str) -> None:
+    refusal = {"do": "status", "status": status, "match": {"path": path}, "from_s": 1.0, "until_s": 60.0}
+
+    history = play(calm(braze_faults=[refusal]))
+
+    assert judge(history) == []
+    assert history.letters == []
+    arrays = {"/users/track": {"attributes", "events"}, "/campaigns/trigger/send": {"recipients"}}
+    refused, other = arrays[path], {"attributes", "events", "recipients"} - arrays[path]
+    during = {each.array for each in history.applied if 2.0 <= each.arrived_at - EPOCH < 14.0}
+    assert not during & refused
+    if status != 401:  # a bad key stops everything, anything else the endpoint that answered
+        assert during == other
 
 
 def test_a_full_buffer_bounds_what_is_taken() -> None:
