@@ -346,8 +346,12 @@ class Pipeline:
 
     @property
     def _takes_in(self) -> bool:
-        """Nothing new is begun while dead letters cannot be written: what is bad could only pile up."""
-        return "dead_letters" not in self.troubles
+        """Nothing new is begun while dead letters cannot be written: what is bad could only pile up.
+
+        Nor without a lease: who wakes up after a long sleep finds records that have another owner by now, and would
+        write a letter for each that is bad.
+        """
+        return "dead_letters" not in self.troubles and self.committer.may_send()
 
     def _take_in(self, chunk: Chunk) -> None:
         account = self.books.accounts.get(chunk.stay)

@@ -44,6 +44,15 @@ def test_without_the_coordinator_s_word_nothing_is_sent_any_more() -> None:
     assert len(times) < 120
 
 
+def test_without_the_coordinator_s_word_no_dead_letter_is_written_either() -> None:
+    history = play(calm(commit_refusal=1.0, poison=1.0))
+
+    times = sorted(at - EPOCH for *_, at in history.letters)
+    assert times
+    assert times[-1] <= LEASE_S + 1
+    assert max(each.written_at - EPOCH for each in history.written) > LEASE_S + 5
+
+
 def test_at_low_load_a_record_leaves_at_once() -> None:
     history = play(calm(records=40, span_s=40.0))
 
