@@ -1,7 +1,10 @@
 """The flow as a whole, in virtual time, where a test wants a situation exactly so; `test_simulation` draws others."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
+
+import orjson
 
 from connector.offset_map import decode
 from connector.records import Kind
@@ -51,6 +54,14 @@ def test_without_the_coordinator_s_word_no_dead_letter_is_written_either() -> No
     assert times
     assert times[-1] <= LEASE_S + 1
     assert max(each.written_at - EPOCH for each in history.written) > LEASE_S + 5
+
+
+def test_who_leaves_commits_before_and_repeats_nothing_when_kafka_refuses_the_last_commit() -> None:
+    history = play(calm(records=600, last_commit_refusal=1.0, happenings=[(10.0, "leave"), (13.0, "join")]))
+
+    assert judge(history) == []
+    sent = Counter(orjson.dumps(applied.object) for applied in history.applied)
+    assert sent.most_common(1)[0][1] == 1
 
 
 def test_at_low_load_a_record_leaves_at_once() -> None:
