@@ -240,6 +240,11 @@ class Books:
             if account is not None:
                 account.settle_until_ms = max(account.settle_until_ms, until)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to be committed."""
+        return any(account.ledger.is_dirty for account in self.accounts.values())
+
     def commits(self, at_ms: int) -> list[Commit]:
         """What is to be committed now: every account with news."""
         return [

@@ -56,6 +56,11 @@ _TURN_RECORDS = 500
 """Records translated in one turn of the event loop: some milliseconds, after which answers and timers have theirs."""
 
 
+_LAST_COMMITS_S = 2.0
+"""So long a process that leaves tries to commit, even if its drain deadline is over."""
+
+_COMMIT_AGAIN_S = 0.1
+
 _OUTAGE_ATTEMPTS = 5
 """Attempts in a row without an answer of Braze's own, after which it is called an outage."""
 
@@ -190,7 +195,23 @@ class Pipeline:
         # Halted, nothing would come to an end by waiting: what is on the wire is waited for when its partition leaves.
         while self._open_records() and self._clock.now() < deadline and not self.troubles.is_halted:
             await self._news_or(deadline - self._clock.now())
-        await self._source.close()  # revokes what is left, which commits it
+        await self._commit_all(max(deadline - self._clock.now(), _LAST_COMMITS_S))
+        await self._source.close()  # revokes what is left, which commits it, and that nothing is on the wire any more
+
+    async def _commit_all(self, within_s: float) -> None:
+        """Commit while the source still polls.
+
+        In the middle of a rebalance the coordinator refuses the commit with which a partition leaves, and only polling
+        brings a rebalance to its end.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                await self.committer.commit()
+                while self.books.has_news and self.committer.may_send():
+                    await asyncio.sleep(_COMMIT_AGAIN_S)
+                    await self.committer.commit()
+        except TimeoutError:
+            return
 
     def _open_records(self) -> int:
         return sum(account.ledger.open_count for account in self.books.accounts.values())
@@ -347,8 +368,12 @@ class Pipeline:
 
     @property
     def _takes_in(self) -> bool:
-        """Nothing new is begun while dead letters cannot be written: what is bad could only pile up."""
-        return "dead_letters" not in self.troubles
+        """Nothing new is begun while dead letters cannot be written: what is bad could only pile up.
+
+        Nor without a lease: who wakes up after a long sleep finds records that have another owner by now, and would
+        write a letter for each that is bad.
+        """
+        return "dead_letters" not in self.troubles and self.committer.may_send()
 
     def _take_in(self, chunk: Chunk) -> None:
         account = self.books.accounts.get(chunk.stay)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.real.fixtures"]
+
 # looptime asks for "the current loop" before every test, a plain one too, and on Python 3.11 asking makes one that
 # nobody closes: a ResourceWarning in some later test. Once it was said that there is none, asking makes none.
 asyncio.set_event_loop(None)
@@ -29,7 +31,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByRealPart(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            if "tests/real/" not in nodeid:
+            if not nodeid.startswith(("tests/real/", "tests/chaos/")):
                 return nodeid
             return "registry" if "apicurio" in nodeid else "kafka"
 

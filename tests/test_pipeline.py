@@ -1,8 +1,10 @@
 """The flow as a whole, in virtual time, where a test wants a situation exactly so; `test_simulation` draws others."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from connector.offset_map import decode
@@ -44,6 +46,23 @@ def test_without_the_coordinator_s_word_nothing_is_sent_any_more() -> None:
     assert times, "the assignment itself was the coordinator's word"
     assert times[-1] <= LEASE_S + 0.1
     assert len(times) < 120
+
+
+def test_without_the_coordinator_s_word_no_dead_letter_is_written_either() -> None:
+    history = play(calm(commit_refusal=1.0, poison=1.0))
+
+    times = sorted(at - EPOCH for *_, at in history.letters)
+    assert times
+    assert times[-1] <= LEASE_S + 1
+    assert max(each.written_at - EPOCH for each in history.written) > LEASE_S + 5
+
+
+def test_who_leaves_commits_before_and_repeats_nothing_when_kafka_refuses_the_last_commit() -> None:
+    history = play(calm(records=600, last_commit_refusal=1.0, happenings=[(10.0, "leave"), (13.0, "join")]))
+
+    assert judge(history) == []
+    sent = Counter(orjson.dumps(applied.object) for applied in history.applied)
+    assert sent.most_common(1)[0][1] == 1
 
 
 def test_at_low_load_a_record_leaves_at_once() -> None:

@@ -101,12 +101,14 @@ class GroupFaults:
     Attributes:
         commit_delay_s: Least and greatest time to an answer.
         commit_refusal: Probability of a refusal.
+        last_commit_refusal: The same of the commit that a leaving partition's owner makes.
         session_timeout_s: When a dead member is noticed.
         revoke_deadline_s: What a member is given to drain.
     """
 
     commit_delay_s: tuple[float, float] = (0.001, 0.02)
     commit_refusal: float = 0.0
+    last_commit_refusal: float = 0.0
     session_timeout_s: float = 10.0
     revoke_deadline_s: float = 5.0
 
@@ -375,11 +377,15 @@ class Group:
         try:
             async with asyncio.timeout(self._faults.revoke_deadline_s + 2):
                 for commit in await handed:
-                    if owner.is_alive:
+                    if self._takes_last_commit(owner):
                         self._write(commit)
         except TimeoutError:
             self.revokes_unfinished += 1
         owner.unassign(names)
+
+    def _takes_last_commit(self, owner: SimulatedSource) -> bool:
+        refusal = self._faults.last_commit_refusal
+        return owner.is_alive and not (refusal and self._rng.random() < refusal)
 
     def lose(self, member: SimulatedSource) -> None:
         """The member was away too long: its partitions are taken without a word from it."""

@@ -34,6 +34,8 @@ class Scenario:
         braze_faults: Steps for the double.
         happenings: (virtual second, what), ascending; everything is cured after the last.
         commit_refusal: Probability.
+        last_commit_refusal: Probability, of the commit with which a partition leaves; in the middle of a rebalance the
+            coordinator takes none. Not drawn.
         letter_refusal: Probability.
         buffer: Bound of records taken and not settled.
     """
@@ -58,6 +60,7 @@ class Scenario:
     campaigns: Literal["at_least_once", "at_most_once"] = "at_least_once"
     repeats: float = 0.0
     breaker_run: int = 0
+    last_commit_refusal: float = 0.0
     braze_faults: list[dict[str, Any]] = field(default_factory=list)
     happenings: list[tuple[float, Happening]] = field(default_factory=list)
 

@@ -171,8 +171,11 @@ class World:
         self.history = History(scenario)
         partitions = [TopicPartition(t, index) for t in _TOPICS.values() for index in range(scenario.partitions)]
         self._group = Group(
-            partitions, self._clock, GroupFaults(commit_refusal=scenario.commit_refusal), self._rng
-        )  # fmt: skip
+            partitions,
+            self._clock,
+            GroupFaults(commit_refusal=scenario.commit_refusal, last_commit_refusal=scenario.last_commit_refusal),
+            self._rng,
+        )
         tail = max(scenario.settle_s * 0.99, 0.011)
         limit = ObjectsMax(None, scenario.objects) if scenario.per_array else ObjectsMax(combined=scenario.objects)
         self._double = BrazeDouble(

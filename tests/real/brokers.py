@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+)
 
 from tests.real.children import Child, Children, free_port, until
 
@@ -15,7 +24,10 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CUT://127.0.0.1:{cut},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},CUT://127.0.0.1:{proxied}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CUT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={folder}
 offsets.topic.replication.factor=1
@@ -35,16 +47,33 @@ _CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"  # any 16 bytes will do
 
 
 class ApacheKafka:
-    """One broker on the loopback interface, in a folder of its own; it keeps its port over a restart."""
+    """One broker on the loopback interface, in a folder of its own; it keeps its ports over a restart.
 
-    def __init__(self, children: Children, jars: Path, folder: Path) -> None:
+    Args:
+        children: Where it is started.
+        jars: Its class path.
+        folder: Empty.
+        properties: Over those that keep tests quick.
+
+    Attributes:
+        address: For everybody.
+        cut: Port of a second listener, for who is to be cut off: it sends clients on to `proxied`.
+        proxied: Port on which a test that needs it puts a proxy in front of `cut`.
+    """
+
+    def __init__(
+        self, children: Children, jars: Path, folder: Path, properties: Mapping[str, object] | None = None
+    ) -> None:
         self._children = children
         self._classpath = f"{jars}/*"
         self._log = folder / "broker.log"
         self._properties = folder / "server.properties"
-        self._port = free_port()
+        self._port, self.cut, self.proxied, controller = free_port(), free_port(), free_port(), free_port()
         self.address = f"127.0.0.1:{self._port}"
-        text = _PROPERTIES.format(port=self._port, controller=free_port(), folder=folder / "data")
+        text = _PROPERTIES.format(
+            port=self._port, cut=self.cut, proxied=self.proxied, controller=controller, folder=folder / "data"
+        )
+        text += "".join(f"{name}={value}\n" for name, value in (properties or {}).items())  # the last one counts
         self._properties.write_text(text, encoding="utf-8")
         subprocess.run(
             [*self._java("128m"), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", self._properties],
@@ -67,14 +96,20 @@ class ApacheKafka:
                 return attempt.connect_ex(("127.0.0.1", self._port)) == 0
 
         until("Apache Kafka listens", listens)
-        if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 500})
+        # A new one each time: librdkafka 2.16.0's admin client, asked for a group after its broker was away, waits for
+        # a coordinator until the request times out, and may then abort the whole process (`eonce->refcnt > 0`).
+        self._admin = AdminClient({"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 500})
         self._admin.list_topics(timeout=30)
 
     def stop(self) -> None:
         """Stop as an operator would."""
         assert self._process is not None
         self._process.terminate()
+
+    def signal(self, number: signal.Signals) -> None:
+        """As an operator would not: SIGSTOP freezes it, SIGCONT wakes it."""
+        assert self._process is not None
+        self._process.signal(number)
 
     def create_topic(self, topic: str, partitions: int = 2) -> None:
         self._done(self.admin.create_topics([NewTopic(topic, partitions, 1)]))
@@ -86,6 +121,30 @@ class ApacheKafka:
     def delete_records(self, topic: str, partition: int, below: int) -> None:
         """What retention does: the partition begins at `below` from now on."""
         self._done(self.admin.delete_records([TopicPartition(topic, partition, below)]))
+
+    def set_session_timeout(self, group: str, timeout_s: int) -> None:
+        """For a group of the `consumer` protocol, whose members cannot choose it themselves."""
+        name = "consumer.session.timeout.ms"
+        entry = ConfigEntry(name, str(timeout_s * 1000), incremental_operation=AlterConfigOpType.SET)
+        self._done(
+            self.admin.incremental_alter_configs(
+                [ConfigResource(ConfigResource.Type.GROUP, group, incremental_configs=[entry])]
+            )
+        )
+
+    def owned(self, group: str) -> dict[str, set[tuple[str, int]]]:
+        """Topic and partition of everything that each member of the group has, by the member's client id."""
+        try:
+            described = self.admin.describe_consumer_groups([group], request_timeout=20)[group].result(30)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            raise
+        return {
+            member.client_id: {(place.topic, place.partition) for place in member.assignment.topic_partitions}
+            for member in described.members
+            if member.assignment is not None
+        }
 
     @property
     def admin(self) -> AdminClient:

@@ -10,11 +10,11 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -50,11 +50,13 @@ class Braze:
 
     def __init__(self, children: Children, folder: Path) -> None:
         self._journal = folder / "journal.jsonl"
+        self._journal_read = 0
+        self._lines: list[Any] = []
         command = [sys.executable, "-m", "connector", "simulate-braze", "--api-key", API_KEY, "--journal"]
         self._child = children.start([*command, self._journal], folder / "double.log")
         self.url = until("the double says its address", self._address)
         # Applies at once; what Braze's own delays bring is the simulation's subject.
-        self._steer("settings", {"apply_tail_chance": 0, "apply_delay_s": [0.0, 0.02], "latency_s": 0.005})
+        self.behave(apply_tail_chance=0, apply_delay_s=[0.0, 0.02], latency_s=0.005)
         self.open()
 
     def _address(self) -> str | None:
@@ -62,12 +64,20 @@ class Braze:
         first, end, _ = self._child.output().partition("\n")
         return first if end else None
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def state(self) -> Any:
         return json.loads(ask(f"{self.url}/_double/state")[1])
 
     def requests(self, status: int, path: str = "/users/track") -> int:
         """How many were answered so, so far."""
         return int(self.state()["requests"].get(path, {}).get(str(status), 0))
+
+    def behave(self, **settings: Any) -> None:
+        """Other settings of the double's than its own."""
+        self._steer("settings", settings)
 
     def fault(self, *steps: Mapping[str, Any]) -> None:
         """What goes wrong from now on, besides the refusals."""
@@ -95,7 +105,17 @@ class Braze:
     def applied(self) -> list[Any]:
         """Every applied object, in order, once all that was accepted is applied."""
         until("all that was accepted is applied", lambda: self.state()["pending_requests"] == 0)
-        return [json.loads(line) for line in self._journal.read_text(encoding="utf-8").splitlines()]
+        return self.journal()
+
+    def journal(self) -> list[Any]:
+        """Every object that was applied so far, in order; the same list each time, longer by what is new."""
+        with self._journal.open("rb") as file:
+            file.seek(self._journal_read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._journal_read += len(whole)
+        self._lines.extend(json.loads(line) for line in whole.splitlines())
+        return self._lines
 
     def close(self) -> None:
         self._child.kill()
@@ -106,10 +126,11 @@ class Braze:
 
 
 class Replica:
-    """One connector as a process."""
+    """One connector as a process; `name` is its client id at the broker."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, name: str) -> None:
         self.child = child
+        self.name = name
         self._url = ""
 
     def log(self) -> list[dict[str, Any]]:
@@ -180,6 +201,16 @@ class Replica:
         assert code == 0, self.child.output()[-2000:]
 
 
+class Mark(NamedTuple):
+    """What one partition's commit calls settled."""
+
+    offset: int
+    ranges: Sequence[tuple[int, int]]
+
+    def covers(self, offset: int) -> bool:
+        return offset < self.offset or any(start <= offset < end for start, end in self.ranges)
+
+
 class Stage:
     """Everything of one test.
 
@@ -242,9 +273,12 @@ class Stage:
 
     def replica(self, *, kafka: Mapping[str, Any] | None = None, **sections: Any) -> Replica:
         """Start a connector. `kafka` and `braze` are merged into what every test has; other sections are as given."""
+        number = len(self._replicas)
+        name = f"connector-{number}"
         document = {
             "kafka": {
                 "bootstrap.servers": self.broker.address,
+                "client.id": name,
                 "group.id": self.group,
                 # Quicker than our defaults, so that a test does not wait for time-outs.
                 "reconnect.backoff.max.ms": 500,
@@ -264,15 +298,14 @@ class Stage:
                 **sections.get("braze", {}),
             },
         }
-        number = len(self._replicas)
-        file = self._folder / f"connector-{number}.yaml"
+        file = self._folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
         child = self._children.start(
             [sys.executable, "-m", "connector", "run", "--config", file],
-            self._folder / f"connector-{number}.log",
+            self._folder / f"{name}.log",
             {"TEST_BRAZE_KEY": API_KEY},
         )
-        replica = Replica(child)
+        replica = Replica(child, name)
         self._replicas.append(replica)
         return replica
 
@@ -367,18 +400,22 @@ class Stage:
             found[where] = max(found[where], offset + 1)
         return found
 
-    def settled(self) -> set[int]:
-        """Numbers of the records that the group's commits, offset and map, call settled."""
-        covered = set()
-        committed = {
-            where: (offset, decode(metadata, offset).settled if metadata else ())
+    def marks(self) -> dict[TopicPartition, Mark]:
+        """What the group's commits say, of every partition for which there is one."""
+        return {
+            where: Mark(offset, decode(metadata, offset).settled if metadata else ())
             for where, (offset, metadata) in self.committed().items()
         }
-        for number, (where, offset) in self.audit.positions.items():
-            below, ranges = committed.get(where, (0, ()))
-            if offset < below or any(start <= offset < end for start, end in ranges):
-                covered.add(number)
-        return covered
+
+    def settled(self) -> set[int]:
+        """Numbers of the records that the group's commits, offset and map, call settled."""
+        marks = self.marks()
+        nothing = Mark(0, ())
+        return {
+            number
+            for number, (where, offset) in self.audit.positions.items()
+            if marks.get(where, nothing).covers(offset)
+        }
 
     def until_all_committed(self) -> None:
         """Wait until the committed offsets have reached the end of every partition."""

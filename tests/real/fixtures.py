@@ -1,3 +1,5 @@
+"""What the tests on real parts share, whichever folder they lie in; `tests/conftest.py` makes pytest know it."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ def children() -> Iterator[Children]:
 
 @pytest.fixture(scope="session")
 def apache_kafka(children: Children, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """One broker for all tests of this folder: they stay on one worker."""
+    """One broker for all tests that need Apache Kafka: they stay on one worker."""
     broker = ApacheKafka(children, kafka_jars(), tmp_path_factory.mktemp("kafka"))
     broker.start()
     yield broker
