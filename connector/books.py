@@ -211,16 +211,16 @@ class Books:
                 self.truncated_maps += 1
                 return
 
-    def settle(self, records: Iterable[Outbound], fate: Fate) -> None:
-        """These records have their fate."""
-        accounts, tallies = self.accounts, self.tallies
-        for record in records:
-            account = accounts.get(record.stay)
-            if account is None or not account.ledger.is_open(record.offset):
-                self.late += 1
-                continue
-            account.ledger.settle(record.offset)
-            tallies[record.stay.topic].settled[fate] += 1
+    def settle(self, records: Iterable[Outbound], fate: Fate) -> dict[Assignment, list[Outbound]]:
+        """These records have their fate; returns them by stay, those of stays that are over left out."""
+        by_stay = grouped(records)
+        for stay in list(by_stay):
+            account = self.accounts.get(stay)
+            settled = by_stay[stay] if account is not None else by_stay.pop(stay)
+            closed = account.ledger.settle_all([record.offset for record in settled]) if account is not None else 0
+            self.tallies[stay.topic].settled[fate] += closed
+            self.late += len(settled) - closed
+        return by_stay
 
     def settle_one(self, stay: Assignment, offset: int, fate: Fate) -> bool:
         """One record that never became an object has its fate; False: its partition has left."""
@@ -326,8 +326,18 @@ class Books:
         return consumed - settled - returned - sum(account.ledger.open_count for account in self.accounts.values())
 
 
-def _by_stay(records: Iterable[Outbound]) -> dict[Assignment, list[int]]:
-    offsets: dict[Assignment, list[int]] = {}
+def grouped(records: Iterable[Outbound]) -> dict[Assignment, list[Outbound]]:
+    """By stay, each in the given order. Neighbours mostly share theirs: comparing is cheaper than hashing."""
+    by_stay: dict[Assignment, list[Outbound]] = {}
+    last: Assignment | None = None
+    group: list[Outbound] = []
     for record in records:
-        offsets.setdefault(record.stay, []).append(record.offset)
-    return offsets
+        if record.stay is not last:
+            last = record.stay
+            group = by_stay.setdefault(last, [])
+        group.append(record)
+    return by_stay
+
+
+def _by_stay(records: Iterable[Outbound]) -> dict[Assignment, list[int]]:
+    return {stay: [record.offset for record in group] for stay, group in grouped(records).items()}

@@ -129,6 +129,17 @@ class Ledger:
         self._claims.pop(offset, None)
         self._version += 1
 
+    def settle_all(self, offsets: Sequence[int]) -> int:
+        """Close those of these that are open; returns how many that were."""
+        before = len(self._open)
+        self._open.difference_update(offsets)
+        closed = before - len(self._open)
+        self._version += closed
+        if self._claims:
+            for offset in offsets:
+                self._claims.pop(offset, None)
+        return closed
+
     def is_open(self, offset: int) -> bool:
         """Whether the offset was admitted and has no fate yet."""
         return offset in self._open

@@ -150,17 +150,19 @@ class Outbound:
         record: The Kafka record, kept whole for the dead-letter topic.
         stay: The assignment under which the record was consumed.
         offset: The record's offset.
+        size_bytes: Of its value.
         group: Merged with neighbours of the same group only. A refused object that several records made is taken apart
             into two groups, and those again, until the culprit stands alone.
     """
 
-    __slots__ = ("group", "object", "offset", "record", "stay", "user")
+    __slots__ = ("group", "object", "offset", "record", "size_bytes", "stay", "user")
 
     group: int | None
 
     record: KafkaRecord
     stay: Assignment
     offset: int
+    size_bytes: int
 
     def __init__(self, user: str, object: dict[str, Any]) -> None:  # noqa: A002  # Braze's own word
         self.user = user

@@ -126,17 +126,12 @@ class Settlement:
 
     def _settle(self, records: Sequence[Outbound], fate: Fate) -> None:
         late = self._books.late
-        self._books.settle(records, fate)
+        settled = self._books.settle(records, fate)
         self._telemetry.count("late_settlements_total", self._books.late - late)
-        counts: dict[Assignment, tuple[int, int]] = {}
-        for record in records:
-            count, size = counts.get(record.stay, (0, 0))
-            counts[record.stay] = (count + 1, size + len(record.record.value() or b""))
-        for stay, (count, size) in counts.items():
-            if stay in self._books.accounts:
-                self._source.release(stay, count, size)
-                self._count(stay, count, fate)
-                self._breakers[stay.topic].good(count, self._clock.now())
+        for stay, group in settled.items():
+            self._source.release(stay, len(group), sum([record.size_bytes for record in group]))
+            self._count(stay, len(group), fate)
+            self._breakers[stay.topic].good(len(group), self._clock.now())
 
     def _settle_one(self, stay: Assignment, record: KafkaRecord, fate: Fate) -> bool:
         if not self._books.settle_one(stay, record.offset(), fate):

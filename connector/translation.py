@@ -137,5 +137,6 @@ class Translator:
             out.record = record
             out.stay = stay
             out.offset = record.offset()
+            out.size_bytes = len(value)
             outbound.append(out)
         return done

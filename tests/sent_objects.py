@@ -49,6 +49,7 @@ def _received(made: T, stay: Assignment, offset: int) -> T:
     made.record = Consumed(stay, offset)
     made.stay = stay
     made.offset = offset
+    made.size_bytes = len(b"value")
     return made
 
 
