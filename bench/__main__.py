@@ -33,6 +33,7 @@ from tests.real.maven import kafka_jars
 
 ROOT = Path(__file__).parent.parent
 KEY = "not-a-real-key"
+FLOOD = "bench-flood"
 TOPICS = {"bench-audiences": "AudienceMembership.avsc", "bench-events": "ProfileEvent.avsc"}
 PARTITIONS = 4
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -53,10 +54,14 @@ def main(
             broker.create_topic(topic, PARTITIONS)
         console.print(f"writing {records:,} records about {users:,} users")
         _produce(broker.address, records, users)
+        broker.create_topic(FLOOD, 1)
+        _produce(broker.address, records, users, flood=True)
         rows = []
         for contestant in ("connector", "loop"):
             console.print(f"running the {contestant}")
             rows.append(_measure(contestant, children, folder, broker.address, records))
+        console.print("running the connector on one partition of audiences")
+        flood = _flood(children, folder, broker.address, records)
         rows[0]["ratio"] = round(rows[0]["cpu_us_per_record"] / rows[1]["cpu_us_per_record"], 2)
     table = Table(*rows[0], title=f"{records:,} records, {PARTITIONS} partitions a topic, {os.cpu_count()} cores")
     for row in rows:
@@ -65,8 +70,13 @@ def main(
     console.print(
         "cpu_us_per_record = (user + system seconds - those of an idle run) / records; ratio = connector / loop"
     )
+    console.print(
+        f"one partition, {records:,} audience records, settle_s 5: {flood['records_per_s']:,} records/s from its"
+        f" assignment to the last commit, {flood['objects_per_request']} objects a request"
+    )
     if out is not None:
-        out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        document = {"mixed": rows, "one_partition_of_audiences": flood}
+        out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _measure(contestant: str, children: Children, folder: Path, address: str, records: int) -> dict[str, Any]:
@@ -97,6 +107,19 @@ def _measure(contestant: str, children: Children, folder: Path, address: str, re
     }
 
 
+def _flood(children: Children, folder: Path, address: str, records: int) -> dict[str, Any]:
+    """All that one partition can bring, with the settle time on: the offset map is what it presses on."""
+    with _double(children, folder) as endpoint:
+        child = _connector("flood", {FLOOD: {"kind": "audience"}}, children, folder, address, endpoint)
+        until("it has its partition", lambda: "partitions_assigned" in child.output())
+        began = time.monotonic()
+        until("all is committed", lambda: _committed(address, "flood", {FLOOD: 1}) >= records, within_s=600)
+        wall_s = time.monotonic() - began
+        child.kill()
+        sizes = json.loads(ask(f"{endpoint}/_double/state")[1])["objects_per_request"]["/users/track"]
+    return {"records_per_s": round(records / wall_s), "objects_per_request": round(sizes["mean"], 1)}
+
+
 def _start(contestant: str, children: Children, folder: Path, address: str, endpoint: str, *, idle: bool) -> Child:
     group = f"{contestant}{'-idle' if idle else ''}"
     log = folder / f"{group}.log"
@@ -104,19 +127,23 @@ def _start(contestant: str, children: Children, folder: Path, address: str, endp
         suffix = ["-idle"] if idle else []
         return children.start([sys.executable, ROOT / "bench" / "loop.py", address, group, endpoint, KEY, *suffix], log)
     idle_suffix = "-idle" if idle else ""
+    topics = {f"bench-audiences{idle_suffix}": {"kind": "audience"}, f"bench-events{idle_suffix}": {"kind": "event"}}
+    return _connector(group, topics, children, folder, address, endpoint)
+
+
+def _connector(
+    group: str, topics: dict[str, Any], children: Children, folder: Path, address: str, endpoint: str
+) -> Child:
     settings = {
         "kafka": {"bootstrap.servers": address, "group.id": group},
-        "topics": {
-            f"bench-audiences{idle_suffix}": {"kind": "audience"},
-            f"bench-events{idle_suffix}": {"kind": "event"},
-        },
+        "topics": topics,
         "dead_letter_topic": "bench-letters",
         "braze": {"endpoint": endpoint, "api_key": KEY},
         "http": {"host": "127.0.0.1", "port": 0},
     }
     path = folder / f"{group}.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    return children.start([sys.executable, "-m", "connector", "run", "--config", path], log)
+    return children.start([sys.executable, "-m", "connector", "run", "--config", path], folder / f"{group}.log")
 
 
 @contextmanager
@@ -144,7 +171,7 @@ def _address(child: Child) -> str | None:
     return lines[0].split()[-1] if lines else None
 
 
-def _produce(address: str, records: int, users: int) -> None:
+def _produce(address: str, records: int, users: int, *, flood: bool = False) -> None:
     rng = random.Random(1)
     weights = list(accumulate(1 / rank**1.1 for rank in range(1, users + 1)))
     ranks = rng.choices(range(users), cum_weights=weights, k=records)
@@ -156,8 +183,8 @@ def _produce(address: str, records: int, users: int) -> None:
     for number, rank in enumerate(ranks):
         user = f"user-{rank:07d}"
         record: dict[str, Any] = {"event_id": f"e-{number}", "identity": {"external_id": user}}
-        if number % 2:
-            topic = "bench-audiences"
+        if flood or number % 2:
+            topic = FLOOD if flood else "bench-audiences"
             record |= {"audience_id": str(rank % 50), "split_id": "a", "change": "ENTERED", "qualified_at": at}
             record["attributes"] = {"tier": "gold", "score": number % 100}
         else:
@@ -167,7 +194,7 @@ def _produce(address: str, records: int, users: int) -> None:
                 "sku": f"sku-{number % 9999}", "price": 12.5, "count": 3, "new": True, "shop": "north", "page": "/home"
             }  # fmt: skip
         buffer = io.BytesIO()
-        schemaless_writer(buffer, schemas[topic], record)
+        schemaless_writer(buffer, schemas["bench-audiences" if flood else topic], record)
         while True:
             try:
                 producer.produce(topic, value=buffer.getvalue(), key=user)
@@ -178,10 +205,11 @@ def _produce(address: str, records: int, users: int) -> None:
     assert producer.flush(60) == 0
 
 
-def _committed(address: str, group: str) -> int:
+def _committed(address: str, group: str, topics: dict[str, int] | None = None) -> int:
+    counts = topics or dict.fromkeys(TOPICS, PARTITIONS)
     consumer = Consumer({"bootstrap.servers": address, "group.id": group})
     try:
-        partitions = [TopicPartition(topic, index) for topic in TOPICS for index in range(PARTITIONS)]
+        partitions = [TopicPartition(topic, index) for topic, count in counts.items() for index in range(count)]
         time.sleep(0.2)  # asking costs the broker something: not too often
         return sum(max(each.offset, 0) for each in consumer.committed(partitions, timeout=10))
     finally:
