@@ -7,6 +7,7 @@ outside system refused, with what to do.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -58,6 +59,7 @@ def run(config: Config = None) -> None:
         connector = Connector(settings, telemetry)
     except ConfigurationInvalid as error:
         _refuse(error)
+    _collect_rarely()
     raise typer.Exit(_run(connector.run()))
 
 
@@ -155,6 +157,17 @@ def _refuse(error: ConfigurationInvalid) -> NoReturn:
     for fault in error.faults:
         typer.echo(fault, err=True)
     raise typer.Exit(2)
+
+
+def _collect_rarely() -> None:
+    """Let Python look for cycles a hundred times less often.
+
+    What flows holds none, but a hundred thousand records in flight are looked through at every full collection: a fifth
+    of the processor time on the hot path. What is there already stays and is looked at no more.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
