@@ -434,8 +434,7 @@ class Stage:
         """Everything that is committed in a topic, partition by partition."""
         found = self._letters.list_topics(topic, timeout=10).topics[topic]
         places = [KafkaPartition(topic, partition, 0) for partition in found.partitions]
-        for place in places:
-            _answer(partial(self._letters.get_watermark_offsets, place, timeout=10))
+        ends = [_answer(partial(self._letters.get_watermark_offsets, place, timeout=10))[1] for place in places]
         self._letters.assign(places)
         messages: list[Message] = []
         ended: set[int | None] = set()
@@ -445,7 +444,10 @@ class Stage:
             for message in self._letters.consume(500, 0.1):
                 if message.error() is None:
                     messages.append(message)
-                elif message.error().code() == KafkaError._PARTITION_EOF:
+                elif (
+                    message.error().code() == KafkaError._PARTITION_EOF
+                    and message.offset() >= ends[message.partition()]
+                ):
                     ended.add(message.partition())
             return len(ended) == len(places)
 
