@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -217,6 +218,7 @@ class Connector:
                 braze.probe_s,
                 braze.campaign_repeat_window_records,
                 BreakerPolicy(**settings.dead_letter_breaker.model_dump()),
+                writer=secrets.token_hex(4),
             ),
             telemetry=telemetry,
         )

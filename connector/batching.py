@@ -192,6 +192,7 @@ class Batcher:
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[Lane] = deque()
         self._suspect: deque[Lane] = deque()  # ready, too, but apart
+        self._suspects_turn = True
         self.suspicions = Suspicions()
         self._ready_attributes = 0
         self._ready_events = 0
@@ -266,13 +267,16 @@ class Batcher:
             draining: Everything is to leave; nothing lingers.
         """
         self._wake(now)
-        batch = self._take_suspect() if self._suspect else None
-        if batch is None:
-            batch = self._take_ready(now, headroom, draining=draining)
-        if batch is None and self._suspect:  # found among the ready ones just now
-            batch = self._take_suspect()
+        batch: TrackBatch | None = None
+        # In turns: a flood of suspects must not keep the others waiting. Twice, since either may find lanes that belong
+        # to the other.
+        for is_suspects in (self._suspects_turn, not self._suspects_turn) * 2:
+            batch = self._take_suspect() if is_suspects else self._take_ready(now, headroom, draining=draining)
+            if batch is not None:
+                break
         if batch is None:
             return None
+        self._suspects_turn = batch.suspect is None
         for lane in {piece.lane for piece in batch.pieces if isinstance(piece.lane, Lane)}:
             lane.busy = True
             self._refresh(lane, now)

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from connector.ledger import Ledger, joined
-from connector.offset_map import FIRST_METADATA, ForeignMetadata, OffsetMap, Range, decode, encode
+from connector.offset_map import (
+    FIRST_METADATA,
+    METADATA_CHARS_MAX,
+    ForeignMetadata,
+    OffsetMap,
+    Range,
+    decode,
+    encode,
+)
 from connector.ports import Commit, StayStart
 from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, TopicPartition
 
@@ -82,10 +90,10 @@ class Account:
         self._asked: deque[tuple[int, str]] = deque([(start.offset, start.metadata or FIRST_METADATA)], _ASKED_MAX)
         self._marks: deque[tuple[int, int]] = deque()  # (first offset of a chunk, its timestamp), ascending
 
-    def offset_map(self, settle_until_ms: int, *, closed: bool) -> OffsetMap:
+    def offset_map(self, settle_until_ms: int, writer: str, *, closed: bool) -> OffsetMap:
         """What goes beside the committable offset."""
         ledger = self.ledger
-        return OffsetMap(ledger.settled_above(), settle_until_ms, closed, self.leader_epoch, ledger.claimed())
+        return OffsetMap(ledger.settled_above(), settle_until_ms, closed, self.leader_epoch, ledger.claimed(), writer)
 
     def ask(self, commit: Commit) -> None:
         """A commit is on its way to Kafka."""
@@ -126,13 +134,15 @@ class Books:
     Args:
         kinds: What each topic holds.
         settle_s: How long Braze may take to apply an attribute write; 0: the operator does not wait for it.
+        writer: A word that no other process has: letters and digits.
     """
 
-    def __init__(self, kinds: dict[str, Kind], settle_s: float) -> None:
+    def __init__(self, kinds: dict[str, Kind], settle_s: float, writer: str = "") -> None:
         self.kinds = kinds
         self._settle_ms = round(settle_s * 1000)
         self.accounts: dict[Assignment, Account] = {}
         self.tallies: dict[str, Tally] = {topic: Tally() for topic in kinds}
+        self._writer = writer
         self._stopped: set[str] = set()
         self._memories: dict[TopicPartition, Memory] = {}
         self.ignored_maps = 0
@@ -166,14 +176,20 @@ class Books:
     def _recall(self, start: StayStart, left: OffsetMap) -> OffsetMap:
         """What Kafka tells, and what we know besides if nobody has committed since the partition was ours.
 
-        A coordinator that was away longer than the session lasts makes a member lose what it could not commit.
+        A coordinator that was away longer than the session lasts makes a member lose what it could not commit. Not so
+        for attributes: somebody may have sent an older one again since, and been gone before his first commit. Writing
+        them again in order costs quota, passing over them would leave the old value.
         """
         memory = self._memories.pop(start.stay.name, None)
         if memory is None or (start.offset, start.metadata) not in memory.commits:
             return left
+        if self.kinds[start.stay.topic] is Kind.AUDIENCE:
+            return left
         ahead = [(max(first, start.offset), end) for first, end in memory.settled if end > start.offset]
         settled = tuple(joined(sorted([*left.settled, *ahead])))
-        return replace(left, settled=settled, claimed=memory.claimed, leader_epoch=memory.leader_epoch)
+        # Which of our own claims were never sent we know; in what another one wrote we believe every claim.
+        claimed = memory.claimed if self._writer and left.writer == self._writer else left.claimed
+        return replace(left, settled=settled, claimed=claimed, leader_epoch=memory.leader_epoch)
 
     def admit(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
         """Take records in; returns those that still need work (an earlier life may have settled some)."""
@@ -206,7 +222,7 @@ class Books:
             return
         for record in records:
             epoch = record.leader_epoch()
-            if epoch is not None and epoch > written_under and account.ledger.inherits(record.offset()):
+            if epoch is not None and epoch > written_under and record.offset() < account.ledger.inheritance_top:
                 account.ledger.disown(record.offset())
                 self.truncated_maps += 1
                 return
@@ -257,7 +273,7 @@ class Books:
         """One account's commit as of now."""
         until = account.settle_until_ms if account.settle_until_ms > at_ms else 0
         base = account.ledger.committable
-        encoded = encode(account.offset_map(until, closed=closed), base)
+        encoded = encode(account.offset_map(until, self._writer, closed=closed), base)
         account.map_chars = len(encoded.text)
         self.cut_offsets += encoded.cut
         commit = Commit(account.stay, base, encoded.text)
@@ -275,9 +291,11 @@ class Books:
             self.accounts[stay].ledger.claim(claimed)
         until = 2**42  # of the length that any time will have
         accounts = [self.accounts[stay] for stay in offsets]
-        if any(encode(each.offset_map(until, closed=True), each.ledger.committable).cut for each in accounts):
-            self.unclaim(records)
-            return False
+        for account in accounts:
+            encoded = encode(account.offset_map(until, self._writer, closed=True), account.ledger.committable)
+            if encoded.cut or len(encoded.text) > METADATA_CHARS_MAX:
+                self.unclaim(records)
+                return False
         return True
 
     def unclaim(self, records: Iterable[Outbound]) -> None:

@@ -55,8 +55,12 @@ class Committer:
         number = self._wanted
         async with self._turn:
             if self._begun < number:  # else another one who waited has committed for us, too
-                self._begun = self._wanted
-                await self._round()
+                before, self._begun = self._begun, self._wanted
+                try:
+                    await self._round()
+                except asyncio.CancelledError:
+                    self._begun = before  # whoever joined us has not been committed for
+                    raise
 
     async def claim(self, records: Sequence[Outbound]) -> bool:
         """Write into Kafka that these are about to be sent; False: they must not be, and nothing was claimed.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Literal, assert_never
 
 import orjson
@@ -80,7 +81,8 @@ class Request:
     """
 
     __slots__ = (
-        "attempts", "body_bytes", "campaign_id", "closed_by", "due", "endpoint", "load", "may_be_applied", "rest",
+        "attempts", "body_bytes", "campaign_id", "closed_by", "due", "endpoint", "is_paced", "load",
+        "may_be_applied", "rest",
         "status", "suspect", "wrote",
     )  # fmt: skip
 
@@ -102,6 +104,7 @@ class Request:
         self.may_be_applied = False
         self.status = 0
         self.due = 0.0
+        self.is_paced = False
         self.body_bytes = 0
         self.wrote: set[UserLane] = set()  # users whose attributes an attempt carried
 
@@ -198,6 +201,7 @@ class Channel:
         self.on_wire: set[Request] = set()
         self._again: list[tuple[float, int, Request]] = []
         self._number = 0
+        self._paced = 0  # of these, looking for a culprit, and put off to a later minute
 
     @property
     def in_hand(self) -> int:
@@ -206,12 +210,14 @@ class Channel:
 
     @property
     def has_slot(self) -> bool:
-        """Whether a new batch may be taken."""
-        return self.in_hand < self.requests_max
+        """Whether a new batch may be taken. Halves that wait for their minute keep nobody else waiting."""
+        return self.in_hand - self._paced < self.requests_max
 
-    def again(self, request: Request, due: float) -> None:
+    def again(self, request: Request, due: float, *, is_paced: bool = False) -> None:
         """Send it (again) at `due`."""
         request.due = due
+        request.is_paced = is_paced
+        self._paced += is_paced
         self._number += 1
         heapq.heappush(self._again, (due, self._number, request))
 
@@ -221,12 +227,15 @@ class Channel:
 
     def pop_again(self) -> Request:
         """The request that is due first."""
-        return heapq.heappop(self._again)[2]
+        request = heapq.heappop(self._again)[2]
+        self._paced -= request.is_paced
+        return request
 
     def waiting_again(self) -> list[Request]:
         """All that wait to be tried again, emptied: the caller puts back what stays."""
         waiting = [request for _, _, request in sorted(self._again, key=lambda entry: entry[:2])]
         self._again.clear()
+        self._paced = 0
         return waiting
 
 
@@ -381,7 +390,7 @@ class Delivery:
         channel.on_wire.discard(request)
         request.attempts += 1
         request.status = attempt.status if isinstance(attempt, Reply) else 0
-        outcome = classify(request.endpoint, request.sizes(), attempt)
+        outcome = self._judge(request, attempt)
         self._note_writers(request, outcome)
         done = Conclusion(outcome=outcome)
         quota = read_headers(attempt.headers if isinstance(attempt, Reply) else {}, at)
@@ -417,6 +426,15 @@ class Delivery:
             self.campaigns.unpark(request.campaign_id, now)  # Braze has looked at the recipients: it sends the campaign
         return done
 
+    def _judge(self, request: Request, attempt: Attempt) -> Outcome:
+        """What the answer is.
+
+        Where once is the most, a 502 is a doubt: a proxy says so, too, when Braze was gone after taking the request.
+        """
+        if self.must_claim(request) and request.status == HTTPStatus.BAD_GATEWAY:
+            return Ambiguous("status 502")
+        return classify(request.endpoint, request.sizes(), attempt)
+
     def withdraw(self, stays: set[Assignment], now: float) -> int:
         """Forget what is not on the wire of these stays. Returns the objects among it that may have been applied."""
         self._stays -= stays
@@ -427,7 +445,7 @@ class Delivery:
             for request in channel.waiting_again():
                 if request.may_be_applied:
                     doubtful += sum(1 for record in request.records if record.stay in stays)
-                self._keep(request, request.load, now, request.due)
+                self._keep(request, request.load, now, request.due, is_paced=request.is_paced)
         return doubtful
 
     def on_wire(self, stays: set[Assignment]) -> int:
@@ -519,15 +537,15 @@ class Delivery:
         if cut is None:
             middle = len(load) // 2
             request.rest = load[middle:] + request.rest
-            self._keep(request, load[:middle], now, self._halvings.reserve(now))
+            self._keep(request, load[:middle], now, self._halvings.reserve(now), is_paced=True)
             return
         other = Request(request.endpoint, load[cut:], request.campaign_id)
         other.attempts, other.status, other.wrote = request.attempts, request.status, set(request.wrote)
         other.may_be_applied = request.may_be_applied
         moved = {piece.lane for piece in other.load}
         request.load = [piece for piece in request.load if piece.lane not in moved]
-        self._keep(request, load[:cut], now, self._halvings.reserve(now))
-        self._keep(other, other.load, now, self._halvings.reserve(now))
+        self._keep(request, load[:cut], now, self._halvings.reserve(now), is_paced=True)
+        self._keep(other, other.load, now, self._halvings.reserve(now), is_paced=True)
 
     def _resolve_doubt(self, request: Request, now: float, done: Conclusion) -> None:
         """Nobody knows whether it was applied: attributes again, events and triggers as the operator chose."""
@@ -577,7 +595,9 @@ class Delivery:
     def _backoff_s(self, request: Request) -> float:
         return self._policy.retry.wait_s(request.attempts, self._jitter())
 
-    def _keep(self, request: Request, load: list[Piece], now: float, due: float | None = None) -> None:
+    def _keep(
+        self, request: Request, load: list[Piece], now: float, due: float | None = None, *, is_paced: bool = False
+    ) -> None:
         """Keep `load` in hand, to be sent at `due` (default: now), and release the users of everything else.
 
         What belongs to partitions that have left is not kept: its new owner delivers it.
@@ -594,7 +614,8 @@ class Delivery:
         else:
             self.campaigns.release(gone, now)
         if request.load:
-            self._channel(request).again(request, now if due is None else due)
+            due = now if due is None else due
+            self._channel(request).again(request, due, is_paced=is_paced and due > now)
 
     def _still_ours(self, load: list[Piece]) -> list[Piece]:
         ours: list[Piece] = []

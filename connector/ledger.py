@@ -67,7 +67,7 @@ class Ledger:
             order.popleft()
         if order:
             return NextOffset(order[0])
-        return NextOffset(self._past_inherited(self._next))
+        return NextOffset(self._next)  # never past what was seen: what is inherited may have been written anew
 
     @property
     def is_dirty(self) -> bool:
@@ -85,9 +85,14 @@ class Ledger:
         return index < len(self._inherited) and self._inherited[index][0] <= offset
 
     @property
+    def inheritance_top(self) -> int:
+        """One past the highest offset that was inherited as settled or claimed."""
+        return max((end for ranges in (self._inherited, self._inherited_claims) for _, end in ranges), default=0)
+
+    @property
     def has_inheritance_ahead(self) -> bool:
-        """Whether `inherits` can still be true for an offset to come."""
-        return bool(self._inherited_ends) and self._inherited_ends[-1] > self._next
+        """Whether something inherited is still to be met."""
+        return self.inheritance_top > self._next
 
     def disown(self, offset: int) -> None:
         """Inherit nothing from `offset` on: what lies there now is not what the last owner settled."""
@@ -200,13 +205,6 @@ class Ledger:
     def committed(self, offset: int, version: int) -> None:
         """Note an acknowledged commit of `offset`, made when the ledger was at `version`."""
         self._committed = (offset, version)
-
-    def _past_inherited(self, offset: int) -> int:
-        """An offset at the start of an inherited range may be committed past it: nothing there needs work."""
-        for start, end in self._inherited:
-            if start <= offset < end:
-                return end
-        return offset
 
 
 def joined(ranges: Iterable[Range]) -> Iterator[Range]:

@@ -9,6 +9,7 @@ The text is `AIQB1;key=value;...;crc`:
 |---|---|
 | `u` | settle-until: wall clock, milliseconds, base 36: no attribute write of this partition before it |
 | `e` | leader epoch of the newest record that was taken, base 36: a lower offset of a later epoch was written anew |
+| `n` | which process wrote this: two that did the same work must not be taken for one |
 | `c` | `1` when the commit closes a stay: nothing of this partition was on the wire any more |
 | `r` or `b` | the settled ranges as run lengths or as a compressed bitmap, whichever is shorter, base 64 |
 | `k` or `l` | the claimed offsets, likewise |
@@ -51,6 +52,7 @@ class OffsetMap:
         leader_epoch: Of the newest record that the writer had taken. Epochs never fall along a log, so a record below
             the map's top with a later one was written after the log had been truncated: the map does not mean it.
             None: the broker did not say.
+        writer: A word that no other process has; empty: not said.
         claimed: Offsets that the writer was about to send, and that nobody else may send: ascending, disjoint ranges.
     """
 
@@ -59,6 +61,7 @@ class OffsetMap:
     closed: bool = False
     leader_epoch: int | None = None
     claimed: tuple[Range, ...] = ()
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ def decode(text: str, base: int) -> OffsetMap:
         settled = _read_ranges(fields, "r", "b", base)
         claimed = _read_ranges(fields, "k", "l", base)
         epoch = int(fields["e"], 36) if "e" in fields else None
-        return OffsetMap(settled, int(fields.get("u", "0"), 36), fields.get("c") == "1", epoch, claimed)
+        return OffsetMap(
+            settled, int(fields.get("u", "0"), 36), fields.get("c") == "1", epoch, claimed, fields.get("n", "")
+        )
     except (ValueError, zlib.error, IndexError) as error:
         raise ForeignMetadata("an offset map that contradicts itself") from error
 
@@ -119,6 +124,8 @@ def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int) -> str:
         body += f";u={_base36(offsets.settle_until_ms)}"
     if offsets.leader_epoch is not None:
         body += f";e={_base36(offsets.leader_epoch)}"
+    if offsets.writer:
+        body += f";n={offsets.writer}"
     if offsets.closed:
         body += ";c=1"
     body += _ranges_text(ranges, "r", "b", base) + _ranges_text(offsets.claimed, "k", "l", base)

@@ -44,7 +44,7 @@ from connector.ports import (
     Trouble,
     Watermarks,
 )
-from connector.records import Assignment, KafkaRecord, Kind
+from connector.records import Assignment, CampaignSend, KafkaRecord, Kind
 from connector.repeats import Repeats
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.settlement import Settlement
@@ -76,6 +76,7 @@ class PipelinePolicy:
         schema_retry_s: How often a schema that halts its topic is asked for again.
         campaign_repeat_window_records: How many event ids of triggers each partition remembers.
         breaker: When a topic of which too much is bad halts.
+        writer: A word that no other process has, of letters and digits: tells our commits from all others.
     """
 
     commit_interval_s: float = 0.5
@@ -84,6 +85,7 @@ class PipelinePolicy:
     schema_retry_s: float = 30.0
     campaign_repeat_window_records: int = 10_000
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    writer: str = ""
 
 
 class Pipeline:
@@ -124,7 +126,7 @@ class Pipeline:
         self.delivery = delivery
         self._policy = policy
         self.telemetry = telemetry
-        self.books = Books({topic: each.kind for topic, each in translators.items()}, settle_s)
+        self.books = Books({topic: each.kind for topic, each in translators.items()}, settle_s, policy.writer)
         self._repeats = Repeats(policy.campaign_repeat_window_records)
         self.troubles = Troubles(telemetry, self._wake)
         self.settlement = Settlement(
@@ -137,6 +139,7 @@ class Pipeline:
             clock=clock,
             telemetry=telemetry,
             troubles=self.troubles,
+            halted=self._on_halted_topic,
             spawn=self._spawn,
         )
         self._chunks: deque[Chunk] = deque()
@@ -403,6 +406,12 @@ class Pipeline:
         elif records:
             self._translate(account, records)
 
+    def _on_halted_topic(self, topic: str) -> None:
+        """Nothing more of it leaves: a newer value must not overtake the one that stays open here."""
+        stays = {stay for stay in self.books.accounts if stay.topic == topic}
+        doubtful = self.delivery.withdraw(stays, self._clock.now())
+        self.telemetry.count("possible_duplicates_total", doubtful)
+
     def _skip_claimed(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
         """What an earlier life was about to send is never sent: nobody knows whether it was."""
         unknown = [record for record in records if account.ledger.inherits_claim(record.offset())]
@@ -453,7 +462,7 @@ class Pipeline:
         self.telemetry.gauge("schema_cache_entries", sum(each.schemas for each in self._translators.values()))
         for chunk in self._blocked.pop(translator.topic, ()):
             account = self.books.accounts.get(chunk.stay)
-            if account is None:
+            if account is None or self.settlement.has_halted(translator.topic):
                 continue
             if self._blocked.get(translator.topic):  # the next one is missing another schema
                 self._blocked[translator.topic].append(chunk)
@@ -491,7 +500,8 @@ class Pipeline:
     async def _attempt(self, request: Request) -> None:
         claimed = request.records if self.delivery.must_claim(request) else ()
         attempt: Attempt = NoReply(sent=False, cause="claim not acknowledged")
-        if not claimed or await self.committer.claim(claimed):
+        is_asked = not claimed or (await self.committer.claim(claimed) and self._is_fresh(request))
+        if is_asked:
             attempt = await self._transport.attempt(request.endpoint, request.body(), self.committer.may_send)
         now, at = self._clock.now(), self._clock.at()
         endpoint = request.endpoint
@@ -499,12 +509,13 @@ class Pipeline:
         self.books.wrote_attributes(stays, int(at * 1000))
         limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
         done = self.delivery.conclude(request, attempt, now, at)
-        status = f"{attempt.status // 100}xx" if isinstance(attempt, Reply) else "none"
-        self.telemetry.count("braze_requests_total", 1, endpoint, status)
-        self.telemetry.observe("braze_request_duration_seconds", (attempt.elapsed_s,), endpoint)
-        self._note_answer(answered=isinstance(attempt, Reply) and attempt.status < 500)
-        if not isinstance(done.outcome, Delivered | PartlyRefused):
-            self.telemetry.count("braze_retries_total", 1, type(done.outcome).__name__)
+        if is_asked:
+            status = f"{attempt.status // 100}xx" if isinstance(attempt, Reply) else "none"
+            self.telemetry.count("braze_requests_total", 1, endpoint, status)
+            self.telemetry.observe("braze_request_duration_seconds", (attempt.elapsed_s,), endpoint)
+            self._note_answer(answered=isinstance(attempt, Reply) and attempt.status < 500)
+            if not isinstance(done.outcome, Delivered | PartlyRefused):
+                self.telemetry.count("braze_retries_total", 1, type(done.outcome).__name__)
         fewer, lighter = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
         if fewer < limit or lighter < bytes_limit:
             detail = f"Braze takes less in a request than configured: see the contract's limits of {endpoint}"
@@ -516,6 +527,12 @@ class Pipeline:
         self.telemetry.count("stage_seconds_total", self._clock.now() - now, "settle")
         self._tell_halts()
         self._wake()
+
+    def _is_fresh(self, request: Request) -> bool:
+        """Whether no trigger of it has passed its time while Kafka took its claim: what has is dropped at its turn."""
+        at = self._clock.at()
+        sends = (record for record in request.records if isinstance(record, CampaignSend))
+        return not any(self.delivery.campaigns.stale(send, at) for send in sends)
 
     def _note_answer(self, *, answered: bool) -> None:
         """An outage of Braze's is said once, after some attempts in a row, and so is its end."""

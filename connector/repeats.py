@@ -28,7 +28,7 @@ class Repeats:
         return f"ids={sum(map(len, self._seen.values()))} partitions={len(self._seen)}"
 
     def sift(self, sends: Sequence[CampaignSend]) -> tuple[list[CampaignSend], list[CampaignSend]]:
-        """Those to be sent, remembered from now on, and the repeats of what was sent (or is about to be)."""
+        """Those to be sent, remembered from now on, and the repeats of what was sent, or waits to be."""
         if not self._size:
             return list(sends), []
         fresh: list[CampaignSend] = []

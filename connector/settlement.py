@@ -36,6 +36,7 @@ class Settlement:
         clock: Time.
         telemetry: Metrics and log.
         troubles: Told of a topic that halts.
+        halted: Called with its name then.
         spawn: Starts a task that the pipeline looks after.
     """
 
@@ -51,6 +52,7 @@ class Settlement:
         clock: Clock,
         telemetry: Telemetry,
         troubles: Troubles,
+        halted: Callable[[str], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._books = books
@@ -62,6 +64,7 @@ class Settlement:
         self._clock = clock
         self._telemetry = telemetry
         self._troubles = troubles
+        self._halted = halted
         self._spawn = spawn
         self._open_letters: dict[Assignment, int] = {}
         self.news = asyncio.Event()
@@ -186,6 +189,7 @@ class Settlement:
             " and restart; or let everything through with dead_letter_breaker (share: 1, run: 0)"
         )
         self._troubles.begin(Trouble(reason, detail))
+        self._halted(topic)
 
     async def _write(
         self, stay: Assignment, record: KafkaRecord, headers: list[tuple[str, bytes]], reason: Reason

@@ -359,6 +359,19 @@ def test_what_waits_for_a_leaving_partition_is_given_back() -> None:
     assert repr(waiting) == "waiting=0 ready=0 lanes=0 holds=0"
 
 
+def test_a_flood_of_suspects_does_not_keep_the_others_waiting() -> None:
+    waiting = batcher()
+    flood = [event(f"s{n}", n) for n in range(500)]
+    waiting.suspicions.refused(shape_of(flood[0]))
+    waiting.add_events(flood, 0.0)
+    taken(waiting)
+    waiting.add_attributes([attributes("innocent", 1000)], 0.0)
+
+    batches = [taken(waiting, 1.0) for _ in range(2)]
+
+    assert (1000,) in [offset for batch in batches for offset in offsets(batch)]
+
+
 def test_a_user_who_is_forgotten_while_listed_gives_nothing_twice() -> None:
     waiting = batcher()
     waiting.add_events([event("u", 0)], 0.0)

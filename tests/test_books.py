@@ -63,16 +63,16 @@ def settled_all_but(books: Books, account: Account, *still_open: int, of: int) -
         books.settle_one(account.stay, offset, Fate.DELIVERED)
 
 
-def back(books: Books, offset: int, metadata: str) -> Account:
-    return books.open(StayStart(AUDIENCES._replace(epoch=2), offset, metadata), NOW, AT_MS)
+def back(books: Books, offset: int, metadata: str, stay: Assignment = EVENTS) -> Account:
+    return books.open(StayStart(stay._replace(epoch=2), offset, metadata), NOW, AT_MS)
 
 
 def test_what_a_lost_stay_settled_and_could_not_commit_is_not_done_again_when_it_comes_back() -> None:
     books = Books(KINDS, 5.0)
-    account = opened(books, left=FIRST_METADATA)
+    account = opened(books, EVENTS, left=FIRST_METADATA)
     settled_all_but(books, account, 4, 7, of=10)
     books.commit_of(account, AT_MS, closed=False)  # nobody answered, and then the session was over
-    books.close([AUDIENCES])
+    books.close([EVENTS])
 
     account = back(books, 0, FIRST_METADATA)
 
@@ -82,11 +82,11 @@ def test_what_a_lost_stay_settled_and_could_not_commit_is_not_done_again_when_it
 
 def test_a_commit_that_had_no_answer_may_be_the_one_that_kafka_holds() -> None:
     books = Books(KINDS, 5.0)
-    account = opened(books, left=FIRST_METADATA)
+    account = opened(books, EVENTS, left=FIRST_METADATA)
     settled_all_but(books, account, 4, 7, of=10)
     unanswered = books.commit_of(account, AT_MS, closed=False)
-    books.settle_one(AUDIENCES, 4, Fate.DELIVERED)
-    books.close([AUDIENCES])
+    books.settle_one(EVENTS, 4, Fate.DELIVERED)
+    books.close([EVENTS])
 
     account = back(books, unanswered.next_offset, unanswered.metadata)
 
@@ -96,11 +96,11 @@ def test_a_commit_that_had_no_answer_may_be_the_one_that_kafka_holds() -> None:
 @pytest.mark.parametrize("committed", [(0, ""), (3, FIRST_METADATA), (0, encode(OffsetMap(((1, 2),)), 0).text)])
 def test_once_somebody_else_has_committed_nothing_is_remembered(committed: tuple[int, str]) -> None:
     books = Books(KINDS, 5.0)
-    account = opened(books, left=FIRST_METADATA)
+    account = opened(books, EVENTS, left=FIRST_METADATA)
     acknowledged = books.commit_of(account, AT_MS, closed=False)
     account.acknowledge(acknowledged)
     settled_all_but(books, account, 4, of=10)
-    books.close([AUDIENCES])
+    books.close([EVENTS])
 
     account = back(books, *committed)
 
@@ -109,14 +109,28 @@ def test_once_somebody_else_has_committed_nothing_is_remembered(committed: tuple
 
 def test_a_memory_serves_once() -> None:
     books = Books(KINDS, 5.0)
-    settled_all_but(books, opened(books, left=FIRST_METADATA), of=3)
-    books.close([AUDIENCES])
+    settled_all_but(books, opened(books, EVENTS, left=FIRST_METADATA), of=3)
+    books.close([EVENTS])
     back(books, 5, FIRST_METADATA)
-    books.close([AUDIENCES._replace(epoch=2)])
+    books.close([EVENTS._replace(epoch=2)])
 
     account = back(books, 0, FIRST_METADATA)
 
     assert len(books.admit(account, consumed(account.stay, 0, 1, 2))) == 3
+
+
+def test_attributes_of_a_lost_stay_are_written_again_lest_somebody_wrote_older_ones_since() -> None:
+    """Another owner may have sent 100 again, and been gone before he committed: to pass over 101 would leave 100."""
+    books = Books(KINDS, 5.0)
+    account = opened(books, AUDIENCES, 100, left=FIRST_METADATA)
+    books.admit(account, consumed(AUDIENCES, 100, 101))
+    for offset in (100, 101):
+        books.settle_one(AUDIENCES, offset, Fate.DELIVERED)
+    books.close([AUDIENCES])
+
+    account = back(books, 100, FIRST_METADATA, AUDIENCES)
+
+    assert len(books.admit(account, consumed(account.stay, 100, 101))) == 2
 
 
 @pytest.mark.parametrize("written_under", [7, None])
@@ -129,6 +143,35 @@ def test_what_was_written_anew_after_a_truncation_is_work_whatever_the_map_says(
 
     assert taken == ([10, *range(13, 20)] if written_under == 7 else [10, 15])
     assert books.truncated_maps == (1 if written_under == 7 else 0)
+
+
+@pytest.mark.parametrize(
+    ("left", "claims"),
+    [
+        (OffsetMap(claimed=((10, 12),), leader_epoch=7), []),  # no settled range that could be met first
+        (OffsetMap(((11, 20),), claimed=((10, 11),), leader_epoch=7), []),  # a claim below the first settled range
+    ],
+)
+def test_what_was_written_anew_is_nobody_s_claim(left: OffsetMap, claims: list[int]) -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, CAMPAIGNS, 10, left)
+
+    taken = books.admit(account, [Consumed(CAMPAIGNS, offset, leader_epoch=8) for offset in range(10, 14)])
+
+    assert len(taken) == 4
+    assert [offset for offset in range(10, 14) if account.ledger.inherits_claim(offset)] == claims
+    assert books.truncated_maps == 1
+
+
+def test_a_commit_never_passes_what_was_not_seen_whatever_the_map_says_of_it() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, EVENTS, 10, OffsetMap(((11, 20),), leader_epoch=7))
+    books.admit(account, [Consumed(EVENTS, 10, leader_epoch=7)])
+    books.settle_one(EVENTS, 10, Fate.DELIVERED)
+
+    commit = books.commit_of(account, AT_MS, closed=False)
+    assert commit.next_offset == 11
+    assert told(commit).settled == ((11, 20),)
 
 
 def test_the_newest_record_s_leader_epoch_goes_into_the_commit() -> None:
@@ -236,7 +279,7 @@ def test_nothing_is_claimed_where_the_map_has_no_room_for_it() -> None:
 
 
 def test_a_stay_that_comes_back_knows_which_claims_were_never_sent() -> None:
-    books = Books(KINDS, 5.0)
+    books = Books(KINDS, 5.0, "a")
     account, sends = campaigns_opened(books, 0, 1)
     books.claim(sends[:1])
     acknowledged = books.commit_of(account, AT_MS, closed=False)
@@ -252,13 +295,33 @@ def test_a_stay_that_comes_back_knows_which_claims_were_never_sent() -> None:
     assert [offset for offset in range(2) if again.ledger.inherits_claim(offset)] == [0]
 
 
-def test_a_stopped_topic_takes_nothing_new_and_others_do() -> None:
-    books = Books(KINDS, 5.0)
-    opened(books)
-    opened(books, EVENTS)
-    books.stop("audiences")
+def test_another_process_s_claim_is_believed_although_ours_would_have_read_alike() -> None:
+    """Both begin at one position and claim the same trigger; ours had no answer, theirs was acknowledged and sent."""
+    ours, theirs = Books(KINDS, 5.0, "a"), Books(KINDS, 5.0, "b")
+    account, sends = campaigns_opened(ours, 0, left=OffsetMap())
+    ours.claim(sends)
+    unanswered = ours.commit_of(account, AT_MS, closed=False)
+    ours.unclaim(sends)
+    ours.close([CAMPAIGNS])
+    account, sends = campaigns_opened(theirs, 0, left=OffsetMap())
+    theirs.claim(sends)
+    sent = theirs.commit_of(account, AT_MS, closed=False)
 
-    assert books.held_back() == {AUDIENCES}
+    again = ours.open(StayStart(CAMPAIGNS._replace(epoch=2), sent.next_offset, sent.metadata), NOW, AT_MS)
+
+    assert sent.metadata != unanswered.metadata
+    assert again.ledger.inherits_claim(0)
+
+
+def test_no_claim_is_granted_that_would_not_fit_into_a_commit() -> None:
+    books = Books(KINDS, 5.0)
+    account, sends = campaigns_opened(books, *range(40_000))
+    picked = Random(1).sample(sends[1:], 5_000)
+
+    granted = sum(books.claim(picked[first : first + 50]) for first in range(0, 5_000, 50))
+
+    assert granted < 100
+    assert len(books.commit_of(account, AT_MS, closed=True).metadata) <= METADATA_CHARS_MAX
 
 
 # ---- fates -----------------------------------------------------------------------------------------------------------

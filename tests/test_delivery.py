@@ -314,6 +314,28 @@ def test_looking_for_culprits_is_bounded_by_the_minute_and_loses_nobody() -> Non
     assert stage.now > began + 60
 
 
+def test_halves_that_wait_for_their_minute_keep_no_others_waiting() -> None:
+    stage = Stage(halvings_per_min=2, requests_max=2, limit=TrackLimit(8))
+    bad = distinct(16)
+    for each in bad:
+        each.object["name"] = f"unlike-{each.offset}"
+    stage.delivery.batcher.add_events(bad, stage.now)
+    while (request := stage.request()) is not None:
+        stage.answer(request, REFUSED)
+    stage.delivery.batcher.add_attributes([attributes("innocent", 100)], stage.now)
+
+    assert offsets(stage.sent()) == [100]
+
+
+@pytest.mark.parametrize("campaigns", ["at_least_once", "at_most_once"])
+def test_a_502_is_a_doubt_where_once_is_the_most(campaigns: Literal["at_least_once", "at_most_once"]) -> None:
+    stage = Stage(campaigns=campaigns)
+    stage.delivery.campaigns.add([trigger("u", 0)], stage.now)
+    stage.answer(stage.sent(), reply(502))
+
+    assert stage.dead == ([(0, "ambiguous")] if campaigns == "at_most_once" else [])
+
+
 def test_halves_of_different_users_leave_side_by_side() -> None:
     stage = Stage()
     stage.delivery.batcher.add_events(distinct(4), stage.now)

@@ -182,3 +182,11 @@ def test_a_topic_of_which_too_much_is_bad_halts_with_its_offsets_held_and_the_ot
             assert all((where, each.offset) in dead for each in written if each.offset < last)
         else:
             assert all(each.offset < last for each in written)
+
+
+def test_a_trigger_that_expires_while_kafka_takes_its_claim_is_not_sent() -> None:
+    history = play(triggers_only(expires_after_s=0.3, commit_delay_s=(0.4, 0.5)))
+
+    sent = [each for each in history.applied if each.array == "recipients"]
+    assert sent == []
+    assert judge(history) == []

@@ -17,6 +17,7 @@ FOUND = {
     183: "an owner that sent nothing forgot the settle time that it had inherited",
     265: "an error entry in a trigger's answer made a dead letter of a delivered trigger",
     402: "a claim that no commit had told of was taken for one that was",
+    111_315: "room that a leaving partition made went unnoticed",
     1254: "a process killed before its first commit left no word that something was on the wire",
 }
 

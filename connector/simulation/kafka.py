@@ -210,6 +210,7 @@ class SimulatedSource:
         for stay in gone:
             self._positions.pop(stay.name, None)
             self.outstanding.pop(stay)
+        self.wake()  # there is room for others now
         return gone
 
     async def _consume(self) -> None:

@@ -59,6 +59,8 @@ class Scenario:
     buffer: int
     campaigns: Literal["at_least_once", "at_most_once"] = "at_least_once"
     repeats: float = 0.0
+    expires_after_s: float | None = None
+    commit_delay_s: tuple[float, float] = (0.001, 0.02)
     breaker_run: int = 0
     last_commit_refusal: float = 0.0
     braze_faults: list[dict[str, Any]] = field(default_factory=list)

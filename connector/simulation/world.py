@@ -138,6 +138,7 @@ class Replica:
                 drain_deadline_s=15.0,
                 lease_s=8.0,
                 breaker=BreakerPolicy(share=1, run=scenario.breaker_run),
+                writer=name.replace("-", ""),
             ),
             telemetry=Telemetry(output=None),
         )
@@ -173,7 +174,11 @@ class World:
         self._group = Group(
             partitions,
             self._clock,
-            GroupFaults(commit_refusal=scenario.commit_refusal, last_commit_refusal=scenario.last_commit_refusal),
+            GroupFaults(
+                commit_delay_s=scenario.commit_delay_s,
+                commit_refusal=scenario.commit_refusal,
+                last_commit_refusal=scenario.last_commit_refusal,
+            ),
             self._rng,
         )
         tail = max(scenario.settle_s * 0.99, 0.011)
@@ -287,12 +292,18 @@ class World:
                 if written.good and self._scenario.repeats:
                     written.repeats = self._repeated(written)
                     record["event_id"] = f"e{number if written.repeats is None else written.repeats}"
+                record |= self._expiry(written, at)
                 record |= {
                     "campaign_id": f"campaign-{rng.randrange(3)}",
                     "requested_at": at,
                     "trigger_properties": {"n": number},
                 }
         return _encode(written.kind, record)
+
+    def _expiry(self, written: Written, at_ms: int) -> dict[str, Any]:
+        lasts_s = self._scenario.expires_after_s
+        written.expected_skip = lasts_s is not None
+        return {} if lasts_s is None else {"expires_at": at_ms + int(lasts_s * 1000)}
 
     def _repeated(self, written: Written) -> int | None:
         earlier = self._triggers.get(written.user)

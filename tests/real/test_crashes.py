@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from connector.records import Kind
 from tests.real.children import until
 from tests.real.stage import Stage
 
@@ -61,7 +62,10 @@ def test_a_frozen_process_that_wakes_up_sends_nothing_for_partitions_that_have_m
 
 
 def test_a_restart_of_the_broker_is_survived_without_a_repeat(stage: Stage) -> None:
-    """Also when it takes longer than the session: the partitions come back to the process that knows."""
+    """Also when it takes longer than the session: the partitions come back to the process that knows.
+
+    Attributes alone may be written again, in order: somebody else might have written older ones meanwhile.
+    """
     stage.make_topics()
     # No poison: a dead letter could not be settled while there is no broker.
     stage.write(made for made in stage.made(2000) if made.expected == "delivered")
@@ -79,7 +83,10 @@ def test_a_restart_of_the_broker_is_survived_without_a_repeat(stage: Stage) -> N
     stage.until_all_committed()
     replica.until_ready()
     replica.leave()
-    assert stage.faults() == {}
+    faults = stage.faults()
+    repeated = {stage.audit.made[number].kind for number in faults.pop("duplicated", {})}
+    assert repeated <= {Kind.AUDIENCE}
+    assert faults == {}
 
 
 def test_a_static_member_of_the_new_protocol_waits_for_its_killed_predecessor_to_time_out(stage: Stage) -> None:
