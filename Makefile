@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test check format run bench docs simulate mutants fuzz lock clean
+.PHONY: help demo chaos test check format run bench docs simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -23,6 +23,9 @@ demo: $(STAMP) ## Three kinds of record from a real broker into a Braze double, 
 
 test: $(STAMP) ## Every test; what cannot run here is skipped with its reason (REQUIRE_ALL=1: fails instead)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(TESTS)
+
+chaos: $(STAMP) ## Kills, restarts, freezes and cuts on Apache Kafka, audited: KILLS=50 SEED=1 MINUTES=0 (needs a JVM and Maven)
+	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),50) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),0) $(CHAOS)
 
 check: $(STAMP) ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

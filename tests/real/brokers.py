@@ -98,7 +98,7 @@ class ApacheKafka:
         until("Apache Kafka listens", listens)
         # A new one each time: librdkafka 2.16.0's admin client, asked for a group after its broker was away, waits for
         # a coordinator until the request times out, and may then abort the whole process (`eonce->refcnt > 0`).
-        self._admin = AdminClient({"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 500})
+        self._admin = AdminClient({"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 500, "log_level": 0})
         self._admin.list_topics(timeout=30)
 
     def stop(self) -> None:

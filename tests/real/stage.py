@@ -11,6 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -139,6 +140,12 @@ class Replica:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [line for line in self.log() if line["event"] == name]
+
+    @property
+    def started_at(self) -> float | None:
+        """When it began, wall clock, by its own log: before it joined its group. None: it has not begun yet."""
+        started = self.events("connector_started")
+        return datetime.fromisoformat(started[0]["timestamp"]).timestamp() if started else None
 
     @property
     def url(self) -> str:
