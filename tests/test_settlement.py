@@ -1,0 +1,59 @@
+from types import SimpleNamespace
+from typing import Any
+
+from connector.books import Books
+from connector.breaker import BreakerPolicy
+from connector.offset_map import FIRST_METADATA
+from connector.ports import StayStart
+from connector.records import Kind
+from connector.repeats import Repeats
+from connector.settlement import Settlement
+from connector.telemetry import Telemetry
+from connector.troubles import Troubles
+from tests.sent_objects import AUDIENCES, Consumed, attributes
+from tests.test_delivery import Stage, named
+
+
+def settlement(stage: Stage, books: Books, run: int) -> tuple[Settlement, Troubles]:
+    """One whose letters are never acknowledged, and whose halts take a topic out of the stage's delivery."""
+    telemetry = Telemetry(output=None)
+    troubles = Troubles(telemetry, lambda: None)
+    anything: Any = SimpleNamespace(release=lambda *_: None)
+    made = Settlement(
+        books=books,
+        source=anything,
+        dead_letters=anything,
+        breaker=BreakerPolicy(share=1, run=run),
+        schema_id_of=lambda *_: None,
+        repeats=Repeats(0),
+        clock=anything_that_tells(0.0),
+        telemetry=telemetry,
+        troubles=troubles,
+        halted=lambda topic: stage.delivery.withdraw({s for s in books.accounts if s.topic == topic}, stage.now),
+        spawn=lambda work: work.close(),
+    )
+    return made, troubles
+
+
+def anything_that_tells(moment: float) -> Any:
+    return SimpleNamespace(now=lambda: moment, at=lambda: moment)
+
+
+def test_a_halted_topic_gives_nothing_more_of_a_user_whose_older_record_stays_open() -> None:
+    """Or the next process would send the older one last, and the map would pass over the newer one."""
+    stage, books = Stage(), Books({"audiences": Kind.AUDIENCE}, 0.0)
+    account = books.open(StayStart(AUDIENCES, 0, FIRST_METADATA), 0.0, 0)
+    records = [attributes("x", 0), attributes("y", 1), attributes("u", 2, AIQ=True), attributes("u", 3, AIQ=False)]
+    records[2].group, records[3].group = 1, 2  # not merged: as after an object of both was refused
+    books.admit(account, [Consumed(AUDIENCES, record.offset) for record in records])
+    stage.delivery.batcher.add_attributes(records, stage.now)
+    ends, troubles = settlement(stage, books, run=1)
+
+    refused = [("attributes", index) for index in range(3)]
+    ends.conclude(stage.answer(stage.sent(), named(400, *refused)), 0.0)
+
+    assert "dead_letter_breaker:audiences" in troubles
+    assert ends.has_halted("audiences")
+    assert stage.request() is None
+    assert account.ledger.open_count == 4
+    assert books.held_back() == {AUDIENCES}
