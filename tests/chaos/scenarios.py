@@ -285,7 +285,7 @@ SCENARIOS = (
     Scenario(takeovers, 1, None),
     Scenario(rolling_restarts, 1, 5, ("classic",)),
     Scenario(comings_and_goings, 4, 20),
-    Scenario(broker_restarts, 1, 4, ("consumer",), leans_on_lease=True),
+    Scenario(broker_restarts, 1, 4, ("classic",), leans_on_lease=True),
     Scenario(frozen_broker, 1, 4, ("classic",), leans_on_lease=True),
     Scenario(zombies, 1, 4, leans_on_lease=True),
     Scenario(braze_cut_off, 1, 6, ("consumer",)),
