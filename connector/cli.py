@@ -160,7 +160,7 @@ def _refuse(error: ConfigurationInvalid) -> NoReturn:
 
 
 def _collect_rarely() -> None:
-    """Let Python look for cycles a hundred times less often.
+    """Let Python look for cycles far less often.
 
     What flows holds none, but a hundred thousand records in flight are looked through at every full collection: a fifth
     of the processor time on the hot path. What is there already stays and is looked at no more.

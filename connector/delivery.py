@@ -10,17 +10,15 @@ Braze refuses without a name is halved, between users first, until the culprit s
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal, assert_never
 
-import orjson
-
-from connector.batching import Array, Batcher, ClosedBy, Piece, UserLane
+from connector.batching import Array, Batcher, Piece
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
+from connector.channel import Channel, Halt
 from connector.limits import Pace, Pool, read_headers
 from connector.outcomes import (
     Ambiguous,
@@ -39,7 +37,7 @@ from connector.outcomes import (
     classify,
 )
 from connector.records import Assignment, CampaignSend, Outbound, Reason, SkipReason
-from connector.suspicion import Shape
+from connector.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,75 +62,6 @@ class DeliveryPolicy:
     halvings_per_min: int = 1_200
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     probe_s: float = 10.0
-
-
-class Request:
-    """One request in hand: on the wire, or waiting to be tried again.
-
-    Attributes:
-        endpoint: Where it goes.
-        load: Its objects; those of one user stand together and in order.
-        campaign_id: The campaign, for triggers.
-        closed_by: Why its batch left; None for what is sent anew in other company.
-        suspect: The shape for whose sake it travels apart, while nothing of it was refused.
-        attempts: How often it was sent.
-        may_be_applied: An attempt got no clear answer.
-        status: The last HTTP status, 0 if none.
-    """
-
-    __slots__ = (
-        "attempts", "body_bytes", "campaign_id", "closed_by", "due", "endpoint", "is_paced", "load",
-        "may_be_applied", "rest",
-        "status", "suspect", "wrote",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        load: list[Piece],
-        campaign_id: str | None = None,
-        closed_by: ClosedBy | None = None,
-        suspect: Shape | None = None,
-    ) -> None:
-        self.endpoint = endpoint
-        self.load = load
-        self.campaign_id = campaign_id
-        self.closed_by: ClosedBy | None = closed_by
-        self.suspect = suspect
-        self.rest: list[Piece] = []  # of the same (single) user, to be sent when this has its fate
-        self.attempts = 0
-        self.may_be_applied = False
-        self.status = 0
-        self.due = 0.0
-        self.is_paced = False
-        self.body_bytes = 0
-        self.wrote: set[UserLane] = set()  # users whose attributes an attempt carried
-
-    @property
-    def records(self) -> list[Outbound]:
-        """All records that it carries."""
-        return [record for piece in self.load for record in piece.records]
-
-    def sizes(self) -> dict[str, int]:
-        """Objects per array; arrays that it does not send are absent."""
-        sizes: dict[str, int] = {}
-        for piece in self.load:
-            sizes[piece.array] = sizes.get(piece.array, 0) + 1
-        return sizes
-
-    def body(self) -> bytes:
-        """The JSON body, assembled from the encoded objects; the same bytes at every attempt."""
-        parts: list[bytes] = []
-        if self.endpoint is Endpoint.TRIGGER:
-            parts.append(b'"campaign_id":' + orjson.dumps(self.campaign_id))
-        arrays: dict[str, list[bytes]] = {}
-        for piece in self.load:
-            arrays.setdefault(piece.array, []).append(piece.encoded)
-        for array, objects in arrays.items():
-            parts.append(b'"' + array.encode() + b'":[' + b",".join(objects) + b"]")
-        body = b"{" + b",".join(parts) + b"}"
-        self.body_bytes = len(body)
-        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,70 +102,6 @@ class Conclusion:
     skipped: list[tuple[Outbound, SkipReason]] = field(default_factory=list)
     may_double: int = 0
     outcome: Outcome | None = None
-
-
-@dataclass(slots=True)
-class Halt:
-    """An endpoint that refuses us: nothing leaves but one probe at a time.
-
-    Attributes:
-        why: Braze's refusal in our words, with the remedy.
-        since: Monotonic seconds.
-        probe_at: When it is asked again, unless something of it is on the wire: that is an answer to come.
-    """
-
-    why: Misconfigured
-    since: float
-    probe_at: float
-
-
-class Channel:
-    """One endpoint's stream of requests: its quota, what waits to be tried again, and whether it is halted."""
-
-    def __init__(self, endpoint: Endpoint, pool: Pool, requests_max: int) -> None:
-        self.endpoint = endpoint
-        self.pool = pool
-        self.requests_max = requests_max
-        self.halt: Halt | None = None
-        self.on_wire: set[Request] = set()
-        self._again: list[tuple[float, int, Request]] = []
-        self._number = 0
-        self._paced = 0  # of these, looking for a culprit, and put off to a later minute
-
-    @property
-    def in_hand(self) -> int:
-        """Requests on the wire or waiting to be tried again."""
-        return len(self.on_wire) + len(self._again)
-
-    @property
-    def has_slot(self) -> bool:
-        """Whether a new batch may be taken. Halves that wait for their minute keep nobody else waiting."""
-        return self.in_hand - self._paced < self.requests_max
-
-    def again(self, request: Request, due: float, *, is_paced: bool = False) -> None:
-        """Send it (again) at `due`."""
-        request.due = due
-        request.is_paced = is_paced
-        self._paced += is_paced
-        self._number += 1
-        heapq.heappush(self._again, (due, self._number, request))
-
-    def again_due(self) -> float | None:
-        """When the next request is to be tried again."""
-        return self._again[0][0] if self._again else None
-
-    def pop_again(self) -> Request:
-        """The request that is due first."""
-        request = heapq.heappop(self._again)[2]
-        self._paced -= request.is_paced
-        return request
-
-    def waiting_again(self) -> list[Request]:
-        """All that wait to be tried again, emptied: the caller puts back what stays."""
-        waiting = [request for _, _, request in sorted(self._again, key=lambda entry: entry[:2])]
-        self._again.clear()
-        self._paced = 0
-        return waiting
 
 
 class Delivery:

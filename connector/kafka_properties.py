@@ -46,7 +46,7 @@ _PRODUCER: Final[dict[str, Any]] = {
     "topic.metadata.propagation.max.ms": 5_000,
 }
 
-_CONSUMER_ONLY_PREFIXES: Final = (
+_MEMBERSHIP_PREFIXES: Final = (
     "group.",
     "session.timeout",
     "heartbeat.interval",
@@ -54,6 +54,10 @@ _CONSUMER_ONLY_PREFIXES: Final = (
     "max.poll.interval",
     "auto.offset",
     "enable.auto",
+)
+
+_CONSUMER_ONLY_PREFIXES: Final = (
+    *_MEMBERSHIP_PREFIXES,
     "fetch.",
     "queued.",
     "isolation.level",
@@ -115,7 +119,7 @@ def lease_s(kafka: Mapping[str, Any]) -> float:
 
 def reading_properties(kafka: Mapping[str, Any]) -> dict[str, Any]:
     """What `replay` reads with: partitions that it picks itself, outside of any group, and what is committed only."""
-    shared = {key: value for key, value in kafka.items() if not key.startswith(_MEMBERSHIP_PREFIXES)}
+    shared = {key: value for key, value in kafka.items() if not key.startswith((*_MEMBERSHIP_PREFIXES, "fetch.wait"))}
     own = {key: value for key, value in _DEFAULTS.items() if key != "queued.min.messages"}
     return {
         **own,
@@ -140,15 +144,3 @@ def replaying_properties(kafka: Mapping[str, Any], dead_letter_topic: str) -> di
         "message.timeout.ms": 20_000,
         "linger.ms": 50,  # a chunk is one batch: it leaves when it is flushed
     }
-
-
-_MEMBERSHIP_PREFIXES: Final = (
-    "group.",
-    "session.timeout",
-    "heartbeat.interval",
-    "partition.assignment",
-    "max.poll.interval",
-    "auto.offset",
-    "enable.auto",
-    "fetch.wait",
-)

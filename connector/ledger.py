@@ -87,7 +87,7 @@ class Ledger:
     @property
     def inheritance_top(self) -> int:
         """One past the highest offset that was inherited as settled or claimed."""
-        return max((end for ranges in (self._inherited, self._inherited_claims) for _, end in ranges), default=0)
+        return max((ranges[-1][1] for ranges in (self._inherited, self._inherited_claims) if ranges), default=0)
 
     @property
     def has_inheritance_ahead(self) -> bool:
@@ -171,10 +171,9 @@ class Ledger:
         """Whether an earlier life was about to send this offset: nobody knows whether it did."""
         return any(start <= offset < end for start, end in self._inherited_claims)
 
-    @property
-    def has_inherited_claims(self) -> bool:
-        """Whether `inherits_claim` can be true for any offset."""
-        return bool(self._inherited_claims)
+    def inherits_claims_from(self, offset: int) -> bool:
+        """Whether `inherits_claim` can be true at or above this offset."""
+        return bool(self._inherited_claims) and self._inherited_claims[-1][1] > offset
 
     def claimed(self, *, acknowledged: bool = False) -> tuple[Range, ...]:
         """Claims of this life (or only those that an acknowledged commit tells), and inherited ones not met yet."""

@@ -23,7 +23,7 @@ from connector.books import Account, Books
 from connector.braze import Endpoint
 from connector.breaker import BreakerPolicy
 from connector.committer import Committer
-from connector.delivery import Conclusion, Delivery, Request
+from connector.delivery import Conclusion, Delivery
 from connector.mapping import MappingInvalid
 from connector.outcomes import Ambiguous, Attempt, Delivered, Misconfigured, NoReply, PartlyRefused, Reply
 from connector.ports import (
@@ -46,6 +46,7 @@ from connector.ports import (
 )
 from connector.records import Assignment, CampaignSend, KafkaRecord, Kind
 from connector.repeats import Repeats
+from connector.request import Request
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.settlement import Settlement
 from connector.telemetry import Telemetry
@@ -397,7 +398,7 @@ class Pipeline:
             gone = [record for record in chunk.records if id(record) not in taken]
             self._source.release(chunk.stay, len(gone), sum(len(record.value() or b"") for record in gone))
         self.telemetry.count("records_consumed_total", len(records), topic, kind)
-        if account.ledger.has_inherited_claims:
+        if records and account.ledger.inherits_claims_from(records[0].offset()):
             records = self._skip_claimed(account, records)
         if self.settlement.has_halted(topic):
             return  # consumed and open, like what was in flight when it halted
@@ -414,10 +415,13 @@ class Pipeline:
 
     def _skip_claimed(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
         """What an earlier life was about to send is never sent: nobody knows whether it was."""
-        unknown = [record for record in records if account.ledger.inherits_claim(record.offset())]
-        for record in unknown:
-            self.settlement.skip(account.stay, record, "claimed_unknown")
-        return [record for record in records if record not in unknown] if unknown else records
+        ours: list[KafkaRecord] = []
+        for record in records:
+            if account.ledger.inherits_claim(record.offset()):
+                self.settlement.skip(account.stay, record, "claimed_unknown")
+            else:
+                ours.append(record)
+        return ours
 
     def _translate(self, account: Account, records: Sequence[KafkaRecord]) -> None:
         stay = account.stay

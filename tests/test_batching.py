@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from connector.batching import Batcher, Lane, Piece, TrackLimit, merged
 from connector.braze import ATTRIBUTE_OPERATIONS, BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, Endpoint
-from connector.delivery import Request
 from connector.records import Assignment, Outbound
+from connector.request import Request
 from connector.suspicion import shape_of
 from tests.sent_objects import AUDIENCES, EVENTS, attributes, event
 

@@ -10,10 +10,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from connector.batching import Batcher, TrackLimit
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
-from connector.delivery import Conclusion, Delivery, DeliveryPolicy, Request
+from connector.delivery import Conclusion, Delivery, DeliveryPolicy
 from connector.limits import Pool, Rate
 from connector.outcomes import Attempt, NoReply, Reply, RetryPolicy
 from connector.records import Assignment, Outbound
+from connector.request import Request
 from tests.sent_objects import AUDIENCES, CAMPAIGNS, EVENTS, attributes, event, trigger
 
 AT = 1_790_000_000.0

@@ -131,7 +131,8 @@ def test_what_was_surely_not_sent_is_handed_back_and_what_is_settled_is_claimed_
 
 def test_claims_of_an_earlier_life_are_handed_on_until_they_are_met() -> None:
     books = Ledger(STAY, 5, OffsetMap(claimed=((5, 7), (9, 10))))
-    assert books.has_inherited_claims
+    assert books.inherits_claims_from(9)
+    assert not books.inherits_claims_from(10)
     assert [offset for offset in range(12) if books.inherits_claim(offset)] == [5, 6, 9]
     assert books.claimed() == ((5, 7), (9, 10))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from connector.app import translators
+from connector.app import SystemClock, translators
 from connector.replay.kafka import KafkaRefused, PartitionReader, TransactionalWriter
 from connector.replay.schemas import RegistryAway, Schemas
 from connector.replay.screen import ReplayScreen, print_account
@@ -34,16 +34,12 @@ class ReplayWords:
     as_json: bool = False
 
 
-class SystemClock:
-    """The machine's clocks."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return time.monotonic()
+class WaitingClock(SystemClock):
+    """The machine's clocks, and waiting: `--rate` spaces transactions out, and nothing else runs meanwhile."""
 
     def at_ms(self) -> int:
         """Milliseconds since the epoch."""
-        return int(time.time() * 1000)
+        return int(self.at() * 1000)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -75,7 +71,7 @@ def replay(
             letters, originals = PartitionReader(settings.kafka), PartitionReader(settings.kafka)
             # Before anything is read: from here on nobody else puts letters of this topic back.
             writer = None if options.is_dry else TransactionalWriter(settings.kafka, settings.dead_letter_topic)
-            session = Replay(options, known, schemas.fetch, letters, originals, writer, screen, SystemClock())
+            session = Replay(options, known, schemas.fetch, letters, originals, writer, screen, WaitingClock())
             session.run()
         except (KafkaRefused, RegistryAway) as error:
             refused = str(error)
@@ -99,7 +95,7 @@ def _options(settings: Settings, words: ReplayWords) -> ReplayOptions:
         faults.append("--rate: must be more than 0")
     try:
         chosen = selection(
-            words.reasons, words.topics, words.since, words.where, list(settings.topics), SystemClock().at_ms()
+            words.reasons, words.topics, words.since, words.where, list(settings.topics), WaitingClock().at_ms()
         )
     except SelectionInvalid as error:
         raise ConfigurationInvalid(faults + error.faults) from None

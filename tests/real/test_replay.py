@@ -18,7 +18,7 @@ from fastavro import parse_schema, schemaless_writer
 from connector.app import translators
 from connector.demo.workload import Made
 from connector.records import Kind
-from connector.replay.command import SystemClock
+from connector.replay.command import WaitingClock
 from connector.replay.kafka import PartitionReader, TransactionalWriter
 from connector.replay.selection import Selection
 from connector.replay.session import Replay, ReplayOptions
@@ -337,7 +337,7 @@ def test_what_is_written_while_replay_writes_is_seen_before_it_counts(stage: Sta
     writer.before = lambda: [stage.write_raw(topic, value) for value in newer]
     settings = load(stage.config, {"TEST_BRAZE_KEY": API_KEY})
     options = ReplayOptions(stage.dead_letters, Selection({}))
-    replay = Replay(options, translators(settings), lambda _: "", *readers, writer, Silent(), SystemClock())
+    replay = Replay(options, translators(settings), lambda _: "", *readers, writer, Silent(), WaitingClock())
     replay.run()
     for each in (writer, *readers):
         each.close()

@@ -1,0 +1,82 @@
+"""One request in hand: what it carries, and what is known of its attempts.
+
+Pure. Made by `delivery`, sent by the pipeline, kept by a `channel` while it waits to be tried again.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from connector.batching import ClosedBy, Piece, UserLane
+from connector.braze import Endpoint
+from connector.records import Outbound
+from connector.suspicion import Shape
+
+
+class Request:
+    """One request in hand: on the wire, or waiting to be tried again.
+
+    Attributes:
+        endpoint: Where it goes.
+        load: Its objects; those of one user stand together and in order.
+        campaign_id: The campaign, for triggers.
+        closed_by: Why its batch left; None for what is sent anew in other company.
+        suspect: The shape for whose sake it travels apart, while nothing of it was refused.
+        attempts: How often it was sent.
+        may_be_applied: An attempt got no clear answer.
+        status: The last HTTP status, 0 if none.
+    """
+
+    __slots__ = (
+        "attempts", "body_bytes", "campaign_id", "closed_by", "due", "endpoint", "is_paced", "load",
+        "may_be_applied", "rest",
+        "status", "suspect", "wrote",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        load: list[Piece],
+        campaign_id: str | None = None,
+        closed_by: ClosedBy | None = None,
+        suspect: Shape | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.load = load
+        self.campaign_id = campaign_id
+        self.closed_by: ClosedBy | None = closed_by
+        self.suspect = suspect
+        self.rest: list[Piece] = []  # of the same (single) user, to be sent when this has its fate
+        self.attempts = 0
+        self.may_be_applied = False
+        self.status = 0
+        self.due = 0.0
+        self.is_paced = False
+        self.body_bytes = 0
+        self.wrote: set[UserLane] = set()  # users whose attributes an attempt carried
+
+    @property
+    def records(self) -> list[Outbound]:
+        """All records that it carries."""
+        return [record for piece in self.load for record in piece.records]
+
+    def sizes(self) -> dict[str, int]:
+        """Objects per array; arrays that it does not send are absent."""
+        sizes: dict[str, int] = {}
+        for piece in self.load:
+            sizes[piece.array] = sizes.get(piece.array, 0) + 1
+        return sizes
+
+    def body(self) -> bytes:
+        """The JSON body, assembled from the encoded objects; the same bytes at every attempt."""
+        parts: list[bytes] = []
+        if self.endpoint is Endpoint.TRIGGER:
+            parts.append(b'"campaign_id":' + orjson.dumps(self.campaign_id))
+        arrays: dict[str, list[bytes]] = {}
+        for piece in self.load:
+            arrays.setdefault(piece.array, []).append(piece.encoded)
+        for array, objects in arrays.items():
+            parts.append(b'"' + array.encode() + b'":[' + b",".join(objects) + b"]")
+        body = b"{" + b",".join(parts) + b"}"
+        self.body_bytes = len(body)
+        return body
