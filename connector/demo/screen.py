@@ -21,7 +21,7 @@ _MEANING = {
     "delivered": "accepted by Braze",
     "coalesced": "carried by a delivered newer one",
     "dead_lettered": "poison, set aside with its reason",
-    "skipped": "tombstones, control splits, expired triggers",
+    "skipped": "tombstones, control splits, expired and repeated triggers",
     "lost": "neither applied nor set aside",
     "duplicated": "applied twice",
     "misjudged": "good ones set aside, or bad ones applied",
