@@ -22,7 +22,7 @@ from connector.ledger import Ledger
 from connector.limits import Pool
 from connector.offset_map import OffsetMap
 from connector.ports import Commit
-from connector.records import CampaignSend, NextOffset, Outbound
+from connector.records import Assignment, CampaignSend, NextOffset, Outbound
 from connector.repeats import Repeats
 from connector.settlement import Settlement
 from connector.simulation.run import play_and_judge
@@ -94,6 +94,12 @@ def map_an_open_offset_as_settled(patch: Patch) -> None:
         return told
 
     patch.setattr(Ledger, "settled_above", settled_above)
+
+
+def forget_the_epoch(patch: Patch) -> None:
+    """A partition that came back is taken for the stay that was over."""
+    patch.setattr(Assignment, "__eq__", lambda one, other: one[:2] == other[:2])
+    patch.setattr(Assignment, "__hash__", lambda one: hash(one[:2]))
 
 
 # ---- P2: order -------------------------------------------------------------------------------------------------------
@@ -193,6 +199,10 @@ def forget_which_triggers_were_sent(patch: Patch) -> None:
     patch.setattr(Repeats, "sift", sift)
 
 
+def send_what_has_expired(patch: Patch) -> None:
+    patch.setattr(CampaignBatcher, "stale", lambda *_: None)
+
+
 # ---- P5: the quota ---------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +271,7 @@ MUTANTS = [
             drop_a_settlement,
             settle_a_dead_letter_before_the_broker_has_it,
             map_an_open_offset_as_settled,
+            forget_the_epoch,
         )
     ),
     *(Mutant("P2", each) for each in (forget_who_is_busy, swap_a_user_s_events, do_not_settle, inherit_no_settle_time)),
@@ -269,6 +280,7 @@ MUTANTS = [
         Mutant("P4", each)
         for each in (
             ignore_the_map_that_was_left,
+            send_what_has_expired,
             send_without_a_claim,
             send_what_an_earlier_life_had_claimed,
             forget_which_triggers_were_sent,

@@ -30,6 +30,7 @@ def judge(history: History) -> list[str]:
     found += _early_commits(history, arrivals, dead, excused)
     found += _messaged_twice(history, arrivals)
     found += _repeated_what_was_told(history, arrivals)
+    found += _sent_too_late(history, arrivals)
     found += _misordered(history, arrivals)
     found += _misjudged(history, arrivals, dead)
     if not scenario.may_double:
@@ -105,6 +106,17 @@ def _messaged_twice(history: History, arrivals: dict[int, list[tuple[Place, floa
         if again:
             found.append(f"P4: {len(again)} triggers were sent although their event_id had been")
     return found
+
+
+def _sent_too_late(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
+    """Triggers that left at or after the instant at which they expire."""
+    late = sum(
+        at > written.expires_at
+        for written in history.written
+        if written.expires_at is not None
+        for _, at in arrivals.get(written.number, ())
+    )
+    return [f"P4: {late} triggers were sent after they had expired"] if late else []
 
 
 def _repeated_what_was_told(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
@@ -192,8 +204,11 @@ def _misordered(history: History, arrivals: dict[int, list[tuple[Place, float]]]
         if lane[0].kind is Kind.EVENT and scenario.ambiguous_events == "dead_letter" and scenario.may_double:
             continue
         for pick in (0, -1):
-            places = [arrivals[written.number][pick][0] for written in lane]
-            found += sum(1 for earlier, later in pairwise(places) if later < earlier)
+            for earlier, later in pairwise(lane):
+                before, after = arrivals[earlier.number], arrivals[later.number]
+                # A crash repeats a trigger, and what followed it has expired by its turn.
+                is_excused = pick == -1 and len(before) > 1 and later.expires_at is not None
+                found += after[pick][0] < before[pick][0] and not is_excused
     verdicts = [f"P2: {found} times a user's later record overtook an earlier one"] if found else []
     return verdicts + _wrong_end_states(history, arrivals)
 
