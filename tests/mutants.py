@@ -141,6 +141,18 @@ def inherit_no_settle_time(patch: Patch) -> None:
     patch.setattr(Books, "open", opened)
 
 
+def send_under_a_seal(patch: Patch) -> None:
+    """While the last commit still says that nothing is on the wire."""
+    honest = Books.open
+
+    def open_(self: Books, *arguments: Any) -> Account:
+        account = honest(self, *arguments)
+        account.is_sealed = False
+        return account
+
+    patch.setattr(Books, "open", open_)
+
+
 # ---- P3: blame -------------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +286,10 @@ MUTANTS = [
             forget_the_epoch,
         )
     ),
-    *(Mutant("P2", each) for each in (forget_who_is_busy, swap_a_user_s_events, do_not_settle, inherit_no_settle_time)),
+    *(
+        Mutant("P2", each)
+        for each in (forget_who_is_busy, swap_a_user_s_events, do_not_settle, inherit_no_settle_time, send_under_a_seal)
+    ),
     *(Mutant("P3", each) for each in (ignore_input_array, bury_whoever_was_in_a_refused_request)),
     *(
         Mutant("P4", each)

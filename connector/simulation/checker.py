@@ -31,6 +31,7 @@ def judge(history: History) -> list[str]:
     found += _messaged_twice(history, arrivals)
     found += _repeated_what_was_told(history, arrivals)
     found += _sent_too_late(history, arrivals)
+    found += _sent_under_a_seal(history, arrivals)
     found += _misordered(history, arrivals)
     found += _misjudged(history, arrivals, dead)
     if not scenario.may_double:
@@ -211,6 +212,29 @@ def _misordered(history: History, arrivals: dict[int, list[tuple[Place, float]]]
                 found += after[pick][0] < before[pick][0] and not is_excused
     verdicts = [f"P2: {found} times a user's later record overtook an earlier one"] if found else []
     return verdicts + _wrong_end_states(history, arrivals)
+
+
+def _sent_under_a_seal(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
+    """Attributes that left while Kafka said that nothing is on the wire: whoever came then would not have waited."""
+    if not history.scenario.settle_s:
+        return []
+    found = 0
+    for where, commits in history.commits.items():
+        sealed = [
+            (at, after)
+            for (at, next_offset, text), (after, _, _) in pairwise([*commits, (float("inf"), 0, "")])
+            if text and decode(text, next_offset).closed
+        ]
+        times = [
+            at
+            for written in history.written
+            if written.where == where and written.kind is Kind.AUDIENCE
+            for _, at in arrivals.get(written.number, ())
+        ]
+        found += sum(first < at < last for first, last in sealed for at in times)
+    return (
+        [f"P2: {found} attributes were sent while the last commit said that nothing was on the wire"] if found else []
+    )
 
 
 def _wrong_end_states(history: History, arrivals: dict[int, Any]) -> list[str]:
