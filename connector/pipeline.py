@@ -528,8 +528,7 @@ class Pipeline:
             attempt = await self._transport.attempt(request.endpoint, request.body(), self.committer.may_send)
         now, at = self._clock.now(), self._clock.at()
         endpoint = request.endpoint
-        stays = {record.stay for piece in request.load if piece.array == "attributes" for record in piece.records}
-        self.books.wrote_attributes(stays, int(at * 1000))
+        self.books.wrote_attributes(request.attribute_stays(), int(at * 1000))
         limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
         done = self.delivery.conclude(request, attempt, now, at)
         if is_asked:
