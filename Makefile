@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo chaos test check format run bench docs simulate mutants fuzz lock clean
+.PHONY: help demo chaos test check format run bench bench-policy docs simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -42,6 +42,9 @@ run: $(STAMP) ## The connector itself, with the configuration in CONFIG=
 
 bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apache Kafka (needs a JVM and Maven)
 	$(BIN)/python -m bench $(BENCH)
+
+bench-policy: $(STAMP) ## What the rules make of the quota, in virtual time: the same figures on every machine
+	$(BIN)/python -m bench.policy
 
 docs: $(STAMP) ## The generated pages: configuration, metrics
 	$(BIN)/python -m connector.reference docs
