@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo chaos test check format run bench docs simulate mutants fuzz lock clean
+.PHONY: help demo chaos tools test check format run bench docs simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -21,7 +21,10 @@ $(STAMP): requirements/dev.txt requirements/run.txt pyproject.toml
 demo: $(STAMP) ## Three kinds of record from a real broker into a Braze double, audited
 	$(BIN)/aiq-braze demo $(DEMO)
 
-test: $(STAMP) ## Every test; what cannot run here is skipped with its reason (REQUIRE_ALL=1: fails instead)
+tools: $(STAMP) ## The programs that tests start (helm, kubeconform, promtool, Prometheus), built once by Go and kept
+	$(BIN)/python -m tests.tools
+
+test: $(STAMP) tools ## Every test; what cannot run here is skipped with its reason (REQUIRE_ALL=1: fails instead)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(TESTS)
 
 chaos: $(STAMP) ## Kills, restarts, freezes and cuts on Apache Kafka, audited: KILLS=50 SEED=1 MINUTES=0 (needs a JVM and Maven)
