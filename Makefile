@@ -46,8 +46,9 @@ run: $(STAMP) ## The connector itself, with the configuration in CONFIG=
 bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apache Kafka (needs a JVM and Maven)
 	$(BIN)/python -m bench $(BENCH)
 
-docs: $(STAMP) ## The generated pages: configuration, metrics
+docs: $(STAMP) ## The generated pages: configuration, metrics, the chart's values and their schema
 	$(BIN)/python -m connector.reference docs
+	$(BIN)/python -m helm.reference
 
 simulate: $(STAMP) ## The connector in virtual time under faults: SEEDS=1000 SEED=0
 	$(BIN)/python -m connector.simulation --seeds $(or $(SEEDS),1000) --seed $(or $(SEED),0)
