@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo chaos tools test check format run bench docs simulate mutants fuzz lock clean
+.PHONY: help demo chaos tools test test-cluster check format run bench docs simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -29,6 +29,10 @@ test: $(STAMP) tools ## Every test; what cannot run here is skipped with its rea
 
 chaos: $(STAMP) ## Kills, restarts, freezes and cuts on Apache Kafka, audited: KILLS=50 SEED=1 MINUTES=0 (needs a JVM and Maven)
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),50) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),0) $(CHAOS)
+
+test-cluster: $(STAMP) ## The chart on a real Kubernetes (built by Go the first time: about 17 minutes; then about two)
+	$(BIN)/python -m tests.tools cluster
+	$(BIN)/python -m pytest -m cluster tests/cluster $(TESTS)
 
 check: $(STAMP) ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
