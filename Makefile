@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo chaos tools test check format run bench docs simulate mutants fuzz lock clean
+.PHONY: help demo chaos tools test check format run bench docs simulate mutants fuzz lock clean dashboards
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -48,6 +48,9 @@ bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apac
 
 docs: $(STAMP) ## The generated pages: configuration, metrics
 	$(BIN)/python -m connector.reference docs
+
+dashboards: $(STAMP) ## The Grafana dashboards, from their code into the chart
+	$(BIN)/python -m dashboards
 
 simulate: $(STAMP) ## The connector in virtual time under faults: SEEDS=1000 SEED=0
 	$(BIN)/python -m connector.simulation --seeds $(or $(SEEDS),1000) --seed $(or $(SEED),0)
