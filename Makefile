@@ -49,8 +49,9 @@ run: $(STAMP) ## The connector itself, with the configuration in CONFIG=
 bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apache Kafka (needs a JVM and Maven)
 	$(BIN)/python -m bench $(BENCH)
 
-docs: $(STAMP) ## The generated pages: configuration, metrics
+docs: $(STAMP) ## The generated pages: configuration, metrics, the chart's values and their schema
 	$(BIN)/python -m connector.reference docs
+	$(BIN)/python -m helm.reference
 
 dashboards: $(STAMP) ## The Grafana dashboards, from their code into the chart
 	$(BIN)/python -m dashboards

@@ -9,7 +9,7 @@ import pytest
 from tests.cache import absent
 from tests.tools.go import BUILD_S, Unavailable, program
 
-_PROGRAMS = {"helm", "kubeconform", "promtool", "prometheus"}
+_PROGRAMS = {"helm", "actionlint", "kubeconform", "promtool", "prometheus"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +29,11 @@ def _program(name: str) -> Path:
 @pytest.fixture(scope="session")
 def helm() -> Path:
     return _program("helm")
+
+
+@pytest.fixture(scope="session")
+def actionlint() -> Path:
+    return _program("actionlint")
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,7 @@ TESTED: Final = (
         ),
     ),
     Program("github.com/yannh/kubeconform", "v0.8.0", {"kubeconform": "cmd/kubeconform"}),
+    Program("github.com/rhysd/actionlint", "v1.7.12", {"actionlint": "cmd/actionlint"}),
     # One build: the two share nearly everything. Without the discovery of cloud services it takes a third of the time.
     Program(
         "github.com/prometheus/prometheus",
