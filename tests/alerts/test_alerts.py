@@ -10,13 +10,12 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from connector.metrics import PREFIX, TABLE
+from connector.metrics import PREFIX
+from tests.alerts.exported import unknown_names
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = sorted((ROOT / "helm" / "files").glob("*.yaml"))
 PAGES: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
-STANDARD: Final = {"process_start_time_seconds", "process_resident_memory_bytes"}
-"""Of every Prometheus client; `up` is Prometheus' own."""
 
 
 def rules_of(path: Path) -> list[Any]:
@@ -32,20 +31,6 @@ TESTED: Final = [
     for case in yaml.safe_load((Path(__file__).parent / path.name).read_text(encoding="utf-8"))["tests"]
     for test in case["alert_rule_test"]
 ]
-
-
-def series_of_the_table() -> set[str]:
-    names = set()
-    for metric in TABLE:
-        endings = ("_bucket", "_count", "_sum") if metric.type == "histogram" else ("",)
-        names |= {f"{PREFIX}{metric.name}{ending}" for ending in endings}
-    return names
-
-
-def unknown_names(text: str) -> set[str]:
-    """Names of ours, or of a process, that nothing exports."""
-    named = set(re.findall(rf"\b(?:{PREFIX}[a-z0-9_]+|process_[a-z_]+)(?![a-z0-9_:])", text))
-    return named - series_of_the_table() - STANDARD
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
