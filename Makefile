@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo chaos test check format run bench bench-policy docs simulate mutants fuzz lock clean
+.PHONY: help demo chaos tools test test-cluster test-image check format run bench bench-policy docs dashboards simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -21,11 +21,21 @@ $(STAMP): requirements/dev.txt requirements/run.txt pyproject.toml
 demo: $(STAMP) ## Three kinds of record from a real broker into a Braze double, audited
 	$(BIN)/aiq-braze demo $(DEMO)
 
-test: $(STAMP) ## Every test; what cannot run here is skipped with its reason (REQUIRE_ALL=1: fails instead)
+tools: $(STAMP) ## The programs that tests start (helm, kubeconform, promtool, Prometheus), built once by Go and kept
+	$(BIN)/python -m tests.tools
+
+test: $(STAMP) tools ## Every test; what cannot run here is skipped with its reason (REQUIRE_ALL=1: fails instead)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(TESTS)
+
+test-image: $(STAMP) ## The image built and run: version, check, read-only root, SIGTERM (needs root, buildah, debootstrap)
+	$(BIN)/python -m pytest -m image --durations=5 tests/image $(TESTS)
 
 chaos: $(STAMP) ## Kills, restarts, freezes and cuts on Apache Kafka, audited: KILLS=50 SEED=1 MINUTES=0 (needs a JVM and Maven)
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),50) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),0) $(CHAOS)
+
+test-cluster: $(STAMP) ## The chart on a real Kubernetes (built by Go the first time: about 17 minutes; then about two)
+	$(BIN)/python -m tests.tools cluster
+	$(BIN)/python -m pytest -m cluster tests/cluster $(TESTS)
 
 check: $(STAMP) ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -46,8 +56,12 @@ bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apac
 bench-policy: $(STAMP) ## What the rules make of the quota, in virtual time: the same figures on every machine
 	$(BIN)/python -m bench.policy
 
-docs: $(STAMP) ## The generated pages: configuration, metrics
+docs: $(STAMP) ## The generated pages: configuration, metrics, the chart's values and their schema
 	$(BIN)/python -m connector.reference docs
+	$(BIN)/python -m helm.reference
+
+dashboards: $(STAMP) ## The Grafana dashboards, from their code into the chart
+	$(BIN)/python -m dashboards
 
 simulate: $(STAMP) ## The connector in virtual time under faults: SEEDS=1000 SEED=0
 	$(BIN)/python -m connector.simulation --seeds $(or $(SEEDS),1000) --seed $(or $(SEED),0)

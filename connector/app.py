@@ -11,7 +11,7 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from connector import __version__
@@ -31,6 +31,7 @@ from connector.pipeline import Pipeline, PipelinePolicy
 from connector.ports import Cured, Trouble
 from connector.registry import RegistryPolicy, SchemaRegistry
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
+from connector.series import start_series
 from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, ConfigurationInvalid, RateSettings, Settings
 from connector.source import Bounds, KafkaSource
 from connector.telemetry import Telemetry
@@ -264,26 +265,9 @@ class Connector:
         telemetry.gauge("queue_bound_records", self.settings.buffer.records, "taken")
         telemetry.gauge("queue_bound_records", self.settings.buffer.records, "track")
         telemetry.gauge("queue_bound_records", self.settings.buffer.records, "trigger")
-        _start_series(telemetry, {topic: each.kind.value for topic, each in self.settings.topics.items()})
+        kinds = {topic: each.kind for topic, each in self.settings.topics.items()}
+        start_series(telemetry, kinds, has_registry=self.settings.schema_registry is not None)
 
 
 def _pool(rates: list[RateSettings]) -> Pool:
     return Pool([Rate(rate.requests, rate.per_s) for rate in rates])
-
-
-def _start_series(telemetry: Telemetry, kinds: Mapping[str, str]) -> None:
-    """Series whose labels are known begin at 0, so that the first event of each is seen as a rise."""
-    records = list(kinds.items())
-    telemetry.start_at_zero("records_consumed_total", records)
-    telemetry.start_at_zero("records_returned_total", records)
-    telemetry.start_at_zero(
-        "records_settled_total",
-        [(*record, fate) for record in records for fate in ("delivered", "coalesced", "dead_lettered", "skipped")],
-    )
-    telemetry.start_at_zero("records_in_flight", records)
-    telemetry.start_at_zero("campaign_repeats_dropped_total", [(t,) for t, kind in records if kind == "campaign"])
-    telemetry.start_at_zero("stage_seconds_total", [(s,) for s in ("translate", "pack", "braze", "settle", "commit")])
-    telemetry.start_at_zero("rebalances_total", [("assigned",), ("revoked",), ("lost",)])
-    for endpoint in ("/users/track", "/campaigns/trigger/send"):
-        telemetry.start_at_zero("braze_requests_total", [(endpoint, f"{kind}xx") for kind in range(2, 6)])
-        telemetry.start_at_zero("throttled_seconds_total", [(endpoint,)])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from prometheus_client import ProcessCollector
 
 from connector import __version__
 from connector.app import Connector
@@ -59,6 +60,7 @@ def run(config: Config = None) -> None:
         connector = Connector(settings, telemetry)
     except ConfigurationInvalid as error:
         _refuse(error)
+    ProcessCollector(registry=telemetry.registry)  # of the whole process: only who has it to himself may show it
     _collect_rarely()
     raise typer.Exit(_run(connector.run()))
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal, assert_never
 
-from connector.batching import Array, Batcher, Piece
+from connector.batching import Array, Batcher, Piece, merged
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
 from connector.channel import Channel, Halt
+from connector.cost import EVENT_POINTS, attribute_points
 from connector.limits import Pace, Pool, read_headers
 from connector.outcomes import (
     Ambiguous,
@@ -36,7 +37,7 @@ from connector.outcomes import (
     Unreachable,
     classify,
 )
-from connector.records import Assignment, CampaignSend, Outbound, Reason, SkipReason
+from connector.records import Assignment, CampaignSend, Kind, Outbound, Reason, SkipReason
 from connector.request import Request
 
 
@@ -93,6 +94,7 @@ class Conclusion:
         dead: For the dead-letter topic.
         skipped: Settled by a rule.
         may_double: Objects that are sent again although they may have been applied.
+        data_points: What Braze bills for what it accepted, by kind; triggers cost none.
         outcome: What the answer was.
     """
 
@@ -101,6 +103,7 @@ class Conclusion:
     dead: list[DeadLetter] = field(default_factory=list)
     skipped: list[tuple[Outbound, SkipReason]] = field(default_factory=list)
     may_double: int = 0
+    data_points: dict[Kind, int] = field(default_factory=dict)
     outcome: Outcome | None = None
 
 
@@ -346,11 +349,20 @@ class Delivery:
             self.campaigns.release(lanes, now)
 
     def _deliver(self, load: Iterable[Piece], done: Conclusion) -> None:
+        attributes = events = 0
         for piece in load:
             records = piece.records
             done.delivered.append(records[-1])
             if len(records) > 1:
                 done.coalesced.extend(records[:-1])
+            if piece.array == "attributes":
+                written = records[0].object if len(records) == 1 else merged(records)
+                attributes += attribute_points(written)
+            elif piece.array == "events":
+                events += EVENT_POINTS
+        for kind, points in ((Kind.AUDIENCE, attributes), (Kind.EVENT, events)):
+            if points:
+                done.data_points[kind] = done.data_points.get(kind, 0) + points
 
     def _bury(self, request: Request, piece: Piece, reason: Reason, detail: str, done: Conclusion) -> None:
         for record in piece.records:

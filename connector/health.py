@@ -43,6 +43,7 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
         self._beat: asyncio.Task[None] | None = None
         self._beat_at = time.monotonic()
+        self._opened_at = time.time()  # until the Kafka thread's first turn: it may be stuck before it, too
 
     async def open(self) -> int:
         """Listen; returns the port."""
@@ -85,8 +86,8 @@ class HealthServer:
 
     def liveness(self) -> str | None:
         """None, or why a restart would help."""
-        stalled_s = time.time() - self._source.ticked_at
-        if self._source.ticked_at and stalled_s > _STALL_S:
+        stalled_s = time.time() - (self._source.ticked_at or self._opened_at)
+        if stalled_s > _STALL_S:
             return f"the Kafka thread has not turned for {stalled_s:.0f} s"
         return None
 

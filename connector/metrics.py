@@ -125,6 +125,12 @@ TABLE: Final[tuple[Metric, ...]] = (
     Metric("braze_retries_total", "counter", "Attempts that did not settle their request, by outcome.", ("reason",)),
     Metric("braze_object_errors_total", "counter", "Objects that Braze refused.", ("endpoint",)),
     Metric(
+        "braze_data_points_total",
+        "counter",
+        "Data points that Braze bills for what it accepted, by its published rules: one an attribute, one an event.",
+        ("kind",),
+    ),
+    Metric(
         "braze_rate_limit_remaining",
         "gauge",
         "What Braze last reported as left, for the whole workspace.",

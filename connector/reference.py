@@ -60,7 +60,9 @@ def metrics_page() -> str:
         + "# Metrics\n\nServed at `/metrics`. Labels are closed lists or what the operator named; users, keys,"
         + " audiences and event names are never labels.\n\n"
         + "\n".join(rows)
-        + "\n"
+        + "\n\nBeside them, under the names that every Prometheus client gives them: `process_cpu_seconds_total`,"
+        + " `process_resident_memory_bytes`, `process_virtual_memory_bytes`, `process_start_time_seconds`,"
+        + " `process_open_fds`, `process_max_fds`.\n"
     )
 
 

@@ -24,6 +24,8 @@ from connector.records import Kind
 ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_FROM_FILE: Final = "_file"
+_NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 PACKAGED_SCHEMAS: Final = next(
@@ -248,7 +250,9 @@ class LogSettings(_Section):
 class Settings(_Section):
     """Everything."""
 
-    kafka: dict[str, Any] = Field(description="Any librdkafka property; passed on verbatim.")
+    kafka: dict[str, Any] = Field(
+        description="Any librdkafka property; passed on verbatim. `PROPERTY_file` reads its value from a file."
+    )
     schema_registry: RegistrySettings | None = Field(None, description="Where writer schemas come from.")
     schemas_dir: Path = Field(
         PACKAGED_SCHEMAS, description="Schema files; relative to the configuration file. Default: the packaged ones."
@@ -288,9 +292,13 @@ class Settings(_Section):
         return self
 
     def fingerprint(self) -> str:
-        """A short hash that differs between pods whose configuration differs; secrets do not enter it."""
+        """A short hash that differs between pods whose configuration differs.
+
+        Neither secrets enter it nor what is meant to differ from pod to pod, or a static group would always seem to
+        drift.
+        """
         plain = self.model_dump(mode="json", exclude={"braze": {"api_key"}, "schema_registry": {"password"}})
-        plain["kafka"] = {key: value for key, value in plain["kafka"].items() if "password" not in key}
+        plain["kafka"] = {key: value for key, value in plain["kafka"].items() if not _NOT_SHARED.search(key)}
         return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
@@ -320,6 +328,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     faults: list[str] = []
     tree = _expanded(tree, environment, "", faults)
     _overlay(tree, environment, faults)
+    _read_kafka_files(tree, faults)
     if faults:
         raise ConfigurationInvalid(faults)
     if path is not None and "schemas_dir" in tree:
@@ -362,7 +371,8 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
             continue
         path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         if path[0] == "kafka" and len(path) == 2:
-            path[1] = path[1].replace("_", ".")  # librdkafka's own names have dots only
+            stem = path[1].removesuffix(_FROM_FILE)
+            path[1] = stem.replace("_", ".") + path[1].removeprefix(stem)  # librdkafka's own names have dots only
         node = tree
         for part in path[:-1]:
             below = node.setdefault(part, {})
@@ -372,6 +382,24 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
             node = below
         else:
             node[path[-1]] = _value(text, is_kafka=path[0] == "kafka")
+
+
+def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> None:
+    """`sasl.password_file: /run/password` is `sasl.password` with what the file holds: librdkafka reads none itself."""
+    kafka = tree.get("kafka")
+    if not isinstance(kafka, dict):
+        return  # said by the model
+    for key in [key for key in kafka if str(key).endswith(_FROM_FILE)]:
+        name = key.removesuffix(_FROM_FILE)
+        path = kafka.pop(key)
+        if name in kafka:
+            faults.append(f"kafka.{key}: give either {name} or {key}")
+            continue
+        try:
+            kafka[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, TypeError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no file of text"
+            faults.append(f"kafka.{key}: {path} cannot be read: {why}; is the secret mounted?")
 
 
 def _value(text: str, *, is_kafka: bool) -> Any:

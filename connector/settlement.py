@@ -88,6 +88,8 @@ class Settlement:
                 )
         if done.coalesced:
             self._settle(done.coalesced, Fate.COALESCED)
+        for written, points in done.data_points.items():
+            self._telemetry.count("braze_data_points_total", points, written)
         for record, reason in done.skipped:
             self._forget(record)
             self.skip(record.stay, record.record, reason)

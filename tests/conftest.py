@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.real.fixtures"]
+pytest_plugins = ["tests.real.fixtures", "tests.tools.fixtures"]
 
 # looptime asks for "the current loop" before every test, a plain one too, and on Python 3.11 asking makes one that
 # nobody closes: a ResourceWarning in some later test. Once it was said that there is none, asking makes none.

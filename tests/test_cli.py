@@ -174,7 +174,9 @@ def test_run_serves_its_probes_and_leaves_well_on_sigterm(tmp_path: Path, broker
 
         assert _get(f"http://127.0.0.1:{port}/readyz")["ready"] is True
         assert _get(f"http://127.0.0.1:{port}/livez")["live"] is True
-        assert b"aiq_braze_records_consumed_total" in urlopen(f"http://127.0.0.1:{port}/metrics").read()
+        metrics = urlopen(f"http://127.0.0.1:{port}/metrics").read()
+        assert b"aiq_braze_records_consumed_total" in metrics
+        assert b"process_resident_memory_bytes" in metrics
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert "partitions_revoked" in process.stderr.read()

@@ -1,5 +1,7 @@
 """The truth table of the probes: what a restart or a roll-out could mend, and nothing else."""
 
+import asyncio
+import threading
 import time
 
 import aiohttp
@@ -51,6 +53,64 @@ async def test_a_dead_kafka_thread_is_not_alive(connector: Connector) -> None:
 
     assert status == 503
     assert "Kafka thread has not turned" in text
+
+
+async def test_a_blocked_loop_does_not_answer_and_an_unblocked_one_is_alive(connector: Connector) -> None:
+    """A kubelet counts no answer as a failure; that is how a blocked loop is found out."""
+    blocked, unblock = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        unblock.wait()
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    server = HealthServer(connector.pipeline, connector.source, "127.0.0.1", 0)
+    port = asyncio.run_coroutine_threadsafe(server.open(), loop).result(10)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            loop.call_soon_threadsafe(block)
+            await asyncio.to_thread(blocked.wait)
+            with pytest.raises(TimeoutError):
+                await session.get("/livez", timeout=aiohttp.ClientTimeout(total=0.3))
+            unblock.set()
+            async with session.get("/livez") as answer:
+                assert answer.status == 200
+    finally:
+        unblock.set()
+        asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        await asyncio.to_thread(thread.join)
+        loop.close()
+
+
+async def test_a_kafka_thread_that_is_really_blocked_is_not_alive(
+    connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread itself, caught in an errand that does not return."""
+    caught, release = threading.Event(), threading.Event()
+
+    def catch(_self: object, _consumer: object) -> None:
+        caught.set()
+        release.wait()
+
+    connector.source.ticked_at = 0.0  # it has not come to its first turn
+    monkeypatch.setattr("connector.health._STALL_S", 0.05)
+    monkeypatch.setattr("connector.source.KafkaSource._run_errands", catch)
+    connector.source.start(lambda _event: None)
+    try:
+        await asyncio.to_thread(caught.wait)
+        deadline = time.monotonic() + 10
+        server = HealthServer(connector.pipeline, connector.source, "127.0.0.1", 0)
+        while (reason := server.liveness()) is None:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+        assert "Kafka thread has not turned" in reason
+    finally:
+        release.set()
+        await connector.source.close()
 
 
 async def test_a_long_legal_stall_is_alive(connector: Connector) -> None:

@@ -165,3 +165,38 @@ def test_the_fingerprint_tells_configurations_apart_and_knows_no_secret(tmp_path
     other_settle = load(written(tmp_path, changed(**{"braze/settle_s": 1})), {})
 
     assert one.fingerprint() == other_key.fingerprint() != other_settle.fingerprint()
+
+
+def test_pods_that_differ_in_name_and_secrets_alone_have_one_fingerprint(tmp_path: Path) -> None:
+    def of(**kafka: str) -> str:
+        tree = changed(kafka={**GOOD["kafka"], **{key.replace("_", "."): value for key, value in kafka.items()}})
+        return load(written(tmp_path, tree), {}).fingerprint()
+
+    assert of(group_instance_id="a", client_id="a", sasl_password="a") == of(group_instance_id="b", sasl_password="b")
+    assert of(group_instance_id="a") != of(group_instance_id="a", security_protocol="SASL_SSL")
+
+
+def test_a_kafka_property_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("planted\n", encoding="utf-8")
+    named = {**GOOD["kafka"], "sasl.password_file": str(tmp_path / "password")}
+    by_environment = {"AIQ_BRAZE__KAFKA__SASL_PASSWORD_FILE": str(tmp_path / "password")}
+
+    for settings in (
+        load(written(tmp_path, changed(kafka=named)), {}),
+        load(written(tmp_path, GOOD), by_environment),
+    ):
+        assert settings.kafka["sasl.password"] == "planted"
+        assert "sasl.password_file" not in settings.kafka
+
+
+def test_a_file_of_a_kafka_property_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    absent = {**GOOD["kafka"], "sasl.password_file": str(tmp_path / "absent")}
+    with pytest.raises(
+        ConfigurationInvalid, match=r"kafka\.sasl\.password_file: .*absent cannot be read: No such file"
+    ):
+        load(written(tmp_path, changed(kafka=absent)), {})
+
+    both = {**absent, "sasl.password": "planted"}
+    with pytest.raises(ConfigurationInvalid, match=r"give either sasl\.password or sasl\.password_file") as refused:
+        load(written(tmp_path, changed(kafka=both)), {})
+    assert "planted" not in str(refused.value)

@@ -57,14 +57,14 @@ def free_port() -> int:
             return port
 
 
-def ask(url: str, method: str = "GET", document: Any = None) -> tuple[int, str]:
+def ask(url: str, method: str = "GET", document: Any = None, timeout_s: float = 30) -> tuple[int, str]:
     """One HTTP request on the loopback interface.
 
     Raises:
         OSError: Nobody answers.
     """
     host, _, path = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=timeout_s)
     try:
         body = None if document is None else json.dumps(document)
         connection.request(method, f"/{path}", body, {"Content-Type": "application/json"})

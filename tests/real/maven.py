@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.cache import FOLDER, absent, digest, kept
 
 KAFKA_POM = Path(__file__).parents[1] / "kafka" / "pom.xml"
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 GET = "org.apache.maven.plugins:maven-dependency-plugin:2.8:get"  # newer ones want a parent that was never published
 APICURIO = "io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all"
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aiq-braze-tests"
 _JAVA_NEEDED = 17
 _FETCH_S = 240
-
-
-def absent(reason: str) -> NoReturn:
-    """The test cannot run here; where everything is required, it fails instead."""
-    if os.environ.get("REQUIRE_ALL") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 def kafka_jars() -> Path:
@@ -40,7 +27,7 @@ def kafka_jars() -> Path:
     def fetch(folder: Path) -> None:
         _maven("-f", str(KAFKA_POM), COPY, f"-DoutputDirectory={folder}", "-DincludeScope=runtime")
 
-    return _kept(f"kafka-{_digest(KAFKA_POM.read_text(encoding='utf-8'))}", fetch)
+    return kept(f"kafka-{digest(KAFKA_POM.read_text(encoding='utf-8'))}", fetch)
 
 
 def apicurio_jar() -> Path:
@@ -48,13 +35,13 @@ def apicurio_jar() -> Path:
     _need_java()
 
     def fetch(folder: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=_CACHE) as repository:
+        with tempfile.TemporaryDirectory(dir=FOLDER) as repository:
             _maven(GET, f"-Dartifact={APICURIO}", "-Dtransitive=false", f"-Dmaven.repo.local={repository}")
             (archive,) = Path(repository).rglob("apicurio-registry-app-*.tar.gz")
             with tarfile.open(archive) as packed:
                 packed.extractall(folder, filter="data")
 
-    (jar,) = _kept(f"apicurio-{_digest(APICURIO)}", fetch).rglob("*-runner.jar")
+    (jar,) = kept(f"apicurio-{digest(APICURIO)}", fetch).rglob("*-runner.jar")
     return jar
 
 
@@ -78,22 +65,3 @@ def _maven(*arguments: str) -> None:
         absent(f"Maven did not fetch {arguments[-1]} within {_FETCH_S} s")
     if run.returncode:
         absent(f"Maven could not fetch the artifact: {(run.stdout or run.stderr)[-400:]}")
-
-
-def _kept(name: str, fetch: Callable[[Path], None]) -> Path:
-    """The folder of that name; made, whole or not at all, by whoever comes first."""
-    folder = _CACHE / name
-    if folder.is_dir():
-        return folder
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=_CACHE) as making:
-                fetch(Path(making) / "whole")
-                (Path(making) / "whole").rename(folder)
-    return folder
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

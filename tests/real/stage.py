@@ -227,6 +227,7 @@ class Stage:
         folder: Empty.
         name: Prefix of every name at the broker.
         framing: Puts Confluent's header before a value of that kind.
+        command: What starts a connector.
     """
 
     def __init__(
@@ -236,6 +237,7 @@ class Stage:
         folder: Path,
         name: str,
         framing: Callable[[Kind, bytes], bytes] | None = None,
+        command: Sequence[str | Path] = (sys.executable, "-m", "connector"),
     ) -> None:
         self.broker = broker
         self.group = name
@@ -245,6 +247,7 @@ class Stage:
         self._children = children
         self._folder = folder
         self.framing = framing
+        self._command = command
         self._replicas: list[Replica] = []
         self._workload = iter(Workload(1_000_000, 1, PACKAGED_SCHEMAS, int(time.time() * 1000)))
         self._braze: Braze | None = None
@@ -308,7 +311,7 @@ class Stage:
         file = self._folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
         child = self._children.start(
-            [sys.executable, "-m", "connector", "run", "--config", file],
+            [*self._command, "run", "--config", file],
             self._folder / f"{name}.log",
             {"TEST_BRAZE_KEY": API_KEY},
         )

@@ -1,0 +1,94 @@
+"""What is wrong in the values is refused at `helm install`, with the key's path; what is right is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from connector.settings import load
+from helm.reference import generated
+from tests.helm.chart import CHART, Chart, ChartRefused
+
+WATCHED = {"enabled": True, "prometheusAddress": "http://prometheus:9090"}
+
+
+@pytest.mark.parametrize("name", generated())
+def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
+    assert (CHART / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replica": 2}, "'replica' not allowed"),
+        ({"replicas": "two"}, "'/replicas': got string, want integer"),
+        ({"replicas": -1}, "'/replicas': minimum"),
+        ({"image": {"digest": "sha256:short"}}, "'/image/digest'"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "'/image/pullPolicy'"),
+        ({"workload": {"kind": "DaemonSet"}}, "'/workload/kind'"),
+        ({"workload": {"kinds": "Deployment"}}, "'kinds' not allowed"),
+        ({"secrets": {"braze": {"existingSecrets": "x"}}}, "'existingSecrets' not allowed"),
+        ({"renderMode": "sometimes"}, "'/renderMode'"),
+        ({"extraEnv": ["A=B"]}, "'/extraEnv/0': got string, want object"),
+        ({"networkPolicy": {"kafkaPorts": ["9092"]}}, "'/networkPolicy/kafkaPorts/0'"),
+        ({"config": {"braze": {"settle": 5}}}, "'/config/braze': additional properties 'settle' not allowed"),
+        ({"config": {"braze": {"settle_s": "soon"}}}, "'/config/braze/settle_s'"),
+        ({"config": {"topics": {"t": {"kind": "people"}}}}, "'/config/topics/t/kind'"),
+        ({"config": {"braze": {"rate": {"requests": 0, "per_s": 1}}}}, "'/config/braze/rate'"),
+        ({"config": {"kafkas": {}}}, "'kafkas' not allowed"),
+        ({"config": {"kafka": {"group.instance.id": "a"}}}, "set workload.kind to StatefulSet"),
+        ({"config": {"drain_deadline_s": "${DRAIN}"}}, "set terminationGracePeriodSeconds yourself"),
+        ({"secrets": {"schemaRegistry": {"existingSecret": "x"}}}, "config.schema_registry is not"),
+        ({"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}, "every pod would be scraped twice"),
+        ({"autoscaling": WATCHED}, "partitions: autoscaling needs to know"),
+        ({"autoscaling": {"enabled": True}, "partitions": 8}, "autoscaling.prometheusAddress: say which"),
+        (
+            {"networkPolicy": {"enabled": True}, "config": {"kafka": {"bootstrap.servers": "kafka"}}},
+            "networkPolicy.kafkaPorts: ",
+        ),
+        ({"podMonitor": {"enabled": True}, "renderMode": "failIfMissing"}, "the cluster knows no PodMonitor"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_path(values: dict[str, Any], said: str, chart: Chart) -> None:
+    with pytest.raises(ChartRefused) as refused:
+        chart.render(values)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"global": {"storageClass": "anything", "imageRegistry": "anywhere"}},
+        {"config": {"kafka": {"any.librdkafka.property": 1, "ssl.ca.location": "/ca"}}},
+        {"config": {"braze": {"settle_s": "${SETTLE}"}}},
+        {"config": {"braze": {"rate": [{"requests": 1, "per_s": 1}, {"requests": 9, "per_s": 3600}]}}},
+        {"config": {"topics": {"aiq.profile-event": {"kind": "event", "mapping": {"name": "kind"}}}}},
+        {"terminationGracePeriodSeconds": 300, "topologySpreadConstraints": []},
+        {"podDisruptionBudget": {"maxUnavailable": "50%"}},
+        {"securityContext": {"runAsUser": 12345}, "startupProbe": {"failureThreshold": 60}},
+    ],
+)
+def test_a_good_value_is_taken(values: dict[str, Any], chart: Chart) -> None:
+    assert chart.render(values).workload
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"workload": {"kind": "StatefulSet"}}, {"secrets": {"braze": {"value": "not-a-real-key"}}}],
+    ids=["default", "static", "demo"],
+)
+def test_the_rendered_configuration_is_one_that_the_connector_takes(
+    values: dict[str, Any], chart: Chart, tmp_path: Path
+) -> None:
+    configuration = chart.render(values).configuration
+    path = tmp_path / "connector.yaml"
+    path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
+
+    settings = load(path, {"POD_NAME": "rel-aiq-braze-0"})
+
+    assert settings.topics.keys() == configuration["topics"].keys()
+    assert settings.braze.api_key_file == Path("/etc/aiq-braze/secrets/braze/api-key")
+    assert settings.kafka.get("group.instance.id") == ("rel-aiq-braze-0" if "workload" in values else None)
