@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo test-image chaos tools test check format run bench docs simulate mutants fuzz lock clean dashboards
+.PHONY: help demo stack test-image chaos tools test check format run bench docs simulate mutants fuzz lock clean dashboards
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -29,6 +29,9 @@ test: $(STAMP) tools ## Every test; what cannot run here is skipped with its rea
 
 test-image: $(STAMP) ## The image built and run: version, check, read-only root, SIGTERM (needs root, buildah, debootstrap)
 	$(BIN)/python -m pytest -m image --durations=5 tests/image $(TESTS)
+
+stack: $(STAMP) ## Kafka, registry, Braze double, Prometheus, connector and records on this machine, until Ctrl-C (needs a JVM, Maven, Go)
+	@$(BIN)/python -m stack
 
 chaos: $(STAMP) ## Kills, restarts, freezes and cuts on Apache Kafka, audited: KILLS=50 SEED=1 MINUTES=0 (needs a JVM and Maven)
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),50) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),0) $(CHAOS)
