@@ -50,6 +50,11 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             {"networkPolicy": {"enabled": True}, "config": {"kafka": {"bootstrap.servers": "kafka"}}},
             "networkPolicy.kafkaPorts: ",
         ),
+        ({"config": {"http": {"port": 0}}}, "probes need a port that is known"),
+        (
+            {"autoscaling": WATCHED, "partitions": 8, "config": {"braze": {"rate": {"requests": "${R}", "per_s": 1}}}},
+            "config.braze.rate comes from a variable",
+        ),
         ({"podMonitor": {"enabled": True}, "renderMode": "failIfMissing"}, "the cluster knows no PodMonitor"),
     ],
 )
