@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo chaos tools test test-cluster test-image check format run bench docs dashboards simulate mutants fuzz lock clean
+.PHONY: help demo chaos tools test test-cluster test-image check format run bench bench-policy docs dashboards simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -52,6 +52,9 @@ run: $(STAMP) ## The connector itself, with the configuration in CONFIG=
 
 bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apache Kafka (needs a JVM and Maven)
 	$(BIN)/python -m bench $(BENCH)
+
+bench-policy: $(STAMP) ## What the rules make of the quota, in virtual time: the same figures on every machine
+	$(BIN)/python -m bench.policy
 
 docs: $(STAMP) ## The generated pages: configuration, metrics, the chart's values and their schema
 	$(BIN)/python -m connector.reference docs
