@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo stack test-image chaos tools test check format run bench docs simulate mutants fuzz lock clean dashboards
+.PHONY: help demo stack chaos tools test test-cluster test-image check format run bench bench-policy docs dashboards simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -36,6 +36,10 @@ stack: $(STAMP) ## Kafka, registry, Braze double, Prometheus, connector and reco
 chaos: $(STAMP) ## Kills, restarts, freezes and cuts on Apache Kafka, audited: KILLS=50 SEED=1 MINUTES=0 (needs a JVM and Maven)
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),50) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),0) $(CHAOS)
 
+test-cluster: $(STAMP) ## The chart on a real Kubernetes (built by Go the first time: about 17 minutes; then about two)
+	$(BIN)/python -m tests.tools cluster
+	$(BIN)/python -m pytest -m cluster tests/cluster $(TESTS)
+
 check: $(STAMP) ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -51,6 +55,9 @@ run: $(STAMP) ## The connector itself, with the configuration in CONFIG=
 
 bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apache Kafka (needs a JVM and Maven)
 	$(BIN)/python -m bench $(BENCH)
+
+bench-policy: $(STAMP) ## What the rules make of the quota, in virtual time: the same figures on every machine
+	$(BIN)/python -m bench.policy
 
 docs: $(STAMP) ## The generated pages: configuration, metrics, the chart's values and their schema
 	$(BIN)/python -m connector.reference docs

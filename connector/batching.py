@@ -127,6 +127,8 @@ def _is_plain(record: Outbound) -> bool:
     values = record.object
     if "_merge_objects" in values:
         return False  # whatever it holds itself: in one object with a neighbour it would merge the neighbour's values
+    if dict not in map(type, values.values()):  # nearly always
+        return True
     return not any(type(value) is dict and not ATTRIBUTE_OPERATIONS.isdisjoint(value) for value in values.values())
 
 
@@ -142,38 +144,38 @@ def _mergeable(attributes: list[Outbound]) -> int:
 
 
 class Room:
-    """What one request can still take."""
+    """What one request can still take.
 
-    __slots__ = ("_bytes", "_limit", "attributes", "events")
+    Attributes:
+        attributes: Objects of that array.
+        events: Objects of the other.
+        is_shared: An object of one array takes the room of one of the other.
+        is_full: Not one more object fits, of either array.
+    """
+
+    __slots__ = ("_bytes", "attributes", "events", "is_full", "is_shared")
 
     def __init__(self, limit: TrackLimit) -> None:
-        self._limit = limit
         self._bytes = limit.body_bytes - _ENVELOPE_BYTES
-        self.attributes = limit.objects
-        self.events = limit.objects
+        self.attributes = self.events = limit.objects
+        self.is_shared = not limit.per_array
+        self.is_full = limit.objects < 1
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether an object of one array takes the room of one of the other."""
-        return not self._limit.per_array
-
-    @property
-    def is_full(self) -> bool:
-        """Whether not one more object fits, of either array."""
-        return self.attributes < 1 and self.events < 1
-
-    def fits(self, pieces: Sequence[Piece]) -> bool:
-        """Whether their bytes fit; their number was seen to by whoever took them."""
-        return sum(len(piece.encoded) + 1 for piece in pieces) <= self._bytes
-
-    def fill(self, pieces: Sequence[Piece]) -> None:
-        """Take them in."""
+    def take(self, pieces: Sequence[Piece]) -> bool:
+        """Take them in, all or none; False: they are too heavy. Their number was seen to by whoever brings them."""
+        size = len(pieces)
+        attributes = 0
         for piece in pieces:
-            self._bytes -= len(piece.encoded) + 1
-            if piece.array == "attributes" or not self._limit.per_array:
-                self.attributes -= 1
-            if piece.array == "events" or not self._limit.per_array:
-                self.events -= 1
+            size += len(piece.encoded)
+            if piece.array == "attributes":
+                attributes += 1
+        if size > self._bytes:
+            return False
+        self._bytes -= size
+        self.attributes -= len(pieces) if self.is_shared else attributes
+        self.events -= len(pieces) if self.is_shared else len(pieces) - attributes
+        self.is_full = self.attributes < 1 and self.events < 1
+        return True
 
 
 class Batcher:
@@ -223,7 +225,7 @@ class Batcher:
                 self._hold(lane, hold_until)
             lane.attributes.append(record)
             self.waiting += 1
-            if not lane.ready_attributes or lane.held_until > now:
+            if lane.ready_attributes != (not lane.busy and lane.held_until <= now):
                 self._refresh(lane, now)
 
     def add_events(self, records: Iterable[Outbound], now: float) -> None:
@@ -235,7 +237,10 @@ class Batcher:
                 lane = lanes[record.user] = Lane(record.user)
             lane.events.append(record)
             self.waiting += 1
-            if not lane.busy:
+            if lane.listed and not lane.busy:
+                lane.ready_events += 1
+                self._ready_events += 1
+            elif not lane.busy:
                 self._refresh(lane, now)
 
     def is_full(self) -> bool:
@@ -277,9 +282,13 @@ class Batcher:
         if batch is None:
             return None
         self._suspects_turn = batch.suspect is None
-        for lane in {piece.lane for piece in batch.pieces if isinstance(piece.lane, Lane)}:
-            lane.busy = True
-            self._refresh(lane, now)
+        for piece in batch.pieces:
+            lane = piece.lane
+            if not lane.busy and isinstance(lane, Lane):
+                lane.busy = True
+                self._ready_attributes -= lane.ready_attributes
+                self._ready_events -= lane.ready_events
+                lane.ready_attributes = lane.ready_events = 0
         return batch
 
     def _take_ready(self, now: float, headroom: float, *, draining: bool) -> TrackBatch | None:
@@ -345,8 +354,7 @@ class Batcher:
             lane.busy = False
             if self._settle_s > 0 and lane in wrote:
                 self._hold(lane, now + self._settle_s)
-            self._refresh(lane, now)
-            self._forget_if_idle(lane, now)
+            self._take_up(lane, now)
 
     def withdraw(self, stays: set[Assignment], now: float) -> list[Outbound]:
         """Take out all that waits for these stays (their partitions leave) and return it; none of it was sent."""
@@ -393,16 +401,13 @@ class Batcher:
                 passed.append(lane)
                 continue
             own = self._give(lane, room.attributes, events_room)
-            if not room.fits(own):
+            while own and not room.take(own):
                 heavy = True
-                kept: list[Piece] = []
-                while own and (pieces or len(own) > 1) and not room.fits(own):
-                    kept.append(own.pop())
-                for piece in kept:
-                    self.give_back(piece)
+                if not pieces and len(own) == 1:
+                    break  # alone it goes, however heavy
+                self.give_back(own.pop())
             if own:
                 lane.listed = False
-                room.fill(own)
                 pieces.extend(own)
             else:
                 passed.append(lane)
@@ -444,6 +449,13 @@ class Batcher:
             lane.since = now
             self._ready.append(lane)
 
+    def _take_up(self, lane: Lane, now: float) -> None:
+        """List it if it could give something; forget it if it has nothing left. While busy or held it counted 0."""
+        if lane.attributes or lane.events:
+            self._refresh(lane, now)
+        else:
+            self._forget_if_idle(lane, now)
+
     def _forget_if_idle(self, lane: Lane, now: float) -> None:
         idle = not (lane.attributes or lane.events or lane.busy) and lane.held_until <= now
         # A hold may outlive its lane, and the user have a new one by then.
@@ -463,5 +475,4 @@ class Batcher:
         while holds and holds[0][0] <= now:
             until, _, lane = heapq.heappop(holds)
             if until >= lane.held_until:  # else it was held anew since
-                self._refresh(lane, now)
-                self._forget_if_idle(lane, now)
+                self._take_up(lane, now)

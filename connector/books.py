@@ -70,10 +70,12 @@ class Account:
         hold_until: Monotonic time before which none of its attribute writes is sent, on behalf of an earlier owner.
         inherited_epoch: Leader epoch that the inherited map was written under; None: not known, or nothing inherited.
         leader_epoch: Of the newest record taken, or inherited.
+        is_sealed: The last commit says that nothing is on the wire, and must not go on saying so once something is:
+            whoever came then would not wait for it. A commit of ours breaks the seal.
     """
 
     __slots__ = (
-        "_asked", "_marks", "hold_until", "inherited_epoch", "kind", "leader_epoch", "ledger", "map_chars",
+        "_asked", "_marks", "hold_until", "inherited_epoch", "is_sealed", "kind", "leader_epoch", "ledger", "map_chars",
         "settle_until_ms", "stay",
     )  # fmt: skip
 
@@ -84,6 +86,7 @@ class Account:
         self.hold_until = hold_until
         self.inherited_epoch: int | None = None
         self.leader_epoch: int | None = None
+        self.is_sealed = False
         self.settle_until_ms = 0
         self.map_chars = 0
         # What Kafka holds for this partition is one of these: the last acknowledged commit, or one that had no answer.
@@ -101,11 +104,17 @@ class Account:
 
     def acknowledge(self, commit: Commit) -> None:
         """Kafka holds it: no earlier one can be the last."""
+        self.is_sealed = False
         said = (commit.next_offset, commit.metadata)
         while self._asked and self._asked[0] != said:
             self._asked.popleft()
         if not self._asked:  # it had been pushed out by later ones
             self._asked.append(said)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to be committed."""
+        return self.is_sealed or self.ledger.is_dirty
 
     def remember(self) -> Memory:
         """For the case that the partition comes back to this very process."""
@@ -165,8 +174,10 @@ class Books:
             hold_ms = min(max(0, left.settle_until_ms - at_ms), self._settle_ms)
             if start.metadata and not left.closed:
                 hold_ms = self._settle_ms  # nobody said that nothing was on the wire
+        is_sealed = left.closed and kind is Kind.AUDIENCE and self._settle_ms > 0
         left = self._recall(start, left)
         account = Account(start, kind, Ledger(start.stay, start.offset, left), now + hold_ms / 1000)
+        account.is_sealed = is_sealed
         account.inherited_epoch = account.leader_epoch = left.leader_epoch
         # Handed on even if nothing is sent in this stay: the next owner must wait for the same writes.
         account.settle_until_ms = at_ms + hold_ms if hold_ms else 0
@@ -259,14 +270,14 @@ class Books:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to be committed."""
-        return any(account.ledger.is_dirty for account in self.accounts.values())
+        return any(account.has_news for account in self.accounts.values())
 
     def commits(self, at_ms: int) -> list[Commit]:
         """What is to be committed now: every account with news."""
         return [
             self.commit_of(account, at_ms, closed=False)
             for account in self.accounts.values()
-            if account.ledger.is_dirty
+            if account.has_news
         ]  # fmt: skip
 
     def commit_of(self, account: Account, at_ms: int, *, closed: bool) -> Commit:

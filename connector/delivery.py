@@ -325,7 +325,10 @@ class Delivery:
         """Users whose attributes Braze may be applying now. What it refused, it surely does not apply."""
         if isinstance(outcome, Refused) or (isinstance(outcome, PartlyRefused) and not outcome.rest_accepted):
             return
-        named = outcome.refused if isinstance(outcome, PartlyRefused) else frozenset()
+        if not isinstance(outcome, PartlyRefused):
+            request.wrote.update([piece.lane for piece in request.load if piece.array == "attributes"])
+            return
+        named = outcome.refused
         attributes = (piece.lane for piece in request.load if piece.array == "attributes")
         request.wrote.update(lane for index, lane in enumerate(attributes) if ("attributes", index) not in named)
 
@@ -335,7 +338,15 @@ class Delivery:
         if request.suspect is not None:
             self.batcher.suspicions.accepted(request.suspect, self.batcher.limit.objects)
         self._deliver(request.load, done)
-        self._keep(request, [], now)
+        if request.rest:
+            self._keep(request, [], now)
+            return
+        lanes = dict.fromkeys([piece.lane for piece in request.load])
+        request.load = []
+        if request.endpoint is Endpoint.TRACK:
+            self.batcher.release(lanes, now, request.wrote)
+        else:
+            self.campaigns.release(lanes, now)
 
     def _deliver(self, load: Iterable[Piece], done: Conclusion) -> None:
         attributes = events = 0

@@ -155,8 +155,12 @@ def _to_runs(ranges: Sequence[Range], base: int) -> bytes:
     out = bytearray()
     at = base
     for start, end in ranges:
-        _put_varint(out, start - at)
-        _put_varint(out, end - start)
+        if start - at < 128 and end - start < 128:  # nearly always
+            out.append(start - at)
+            out.append(end - start)
+        else:
+            _put_varint(out, start - at)
+            _put_varint(out, end - start)
         at = end
     return bytes(out)
 
@@ -175,10 +179,14 @@ def _from_runs(data: bytes, base: int) -> tuple[Range, ...]:
 
 
 def _to_bitmap(ranges: Sequence[Range], base: int) -> bytes:
-    bits = 0
+    digits: list[str] = []
+    at = base
     for start, end in ranges:
-        bits |= ((1 << (end - start)) - 1) << (start - base)
-    return zlib.compress(bits.to_bytes((ranges[-1][1] - base + 7) // 8, "little"), 9)
+        digits.append("0" * (start - at))
+        digits.append("1" * (end - start))
+        at = end
+    bits = int("".join(digits)[::-1], 2)  # the lowest offset is the lowest bit
+    return zlib.compress(bits.to_bytes((at - base + 7) // 8, "little"), 9)
 
 
 def _from_bitmap(data: bytes, base: int) -> tuple[Range, ...]:

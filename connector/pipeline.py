@@ -145,6 +145,7 @@ class Pipeline:
         )
         self._chunks: deque[Chunk] = deque()
         self._blocked: dict[str, deque[Chunk]] = {}  # topic -> chunks that wait for a schema
+        self._sealed: dict[Assignment, list[Chunk]] = {}  # chunks that wait for their stay's first commit
         self._partitions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -284,6 +285,13 @@ class Pipeline:
         self.telemetry.log("info", "partitions_assigned", partitions=[str(start.stay) for start in event.stays])
         self.committer.renew(self._clock.boot())
         self._share_quota()
+        if any(account.is_sealed for account in self.books.accounts.values()):
+            self._spawn(self._break_seals())
+
+    async def _break_seals(self) -> None:
+        """Have Kafka say that something may be on the wire, at once; else the next commit does."""
+        await self.committer.commit()
+        self._wake()
 
     def _abandon(self, stays: Sequence[Assignment], how: str) -> None:
         """The partitions are not ours any more: forget what waits for them; late answers will settle nothing."""
@@ -293,6 +301,7 @@ class Pipeline:
             self.telemetry.count("possible_duplicates_total", doubtful)
         for stay in stays:
             gauges.forget_partition(self.telemetry, stay)
+            self._sealed.pop(stay, None)
         self._repeats.close(stays)
         for topic, returned in self.books.close(stays).items():
             self.telemetry.count("records_returned_total", returned, topic, self._translators[topic].kind)
@@ -361,6 +370,8 @@ class Pipeline:
         self._turn_due = False
         try:
             taken = 0
+            if self._sealed:
+                self._unseal()
             while self._chunks and taken < _TURN_RECORDS and self._takes_in:
                 taken += len(self._chunks[0].records)
                 self._take_in(self._chunks.popleft())
@@ -369,6 +380,11 @@ class Pipeline:
             self._send()
         except Exception as error:  # noqa: BLE001  # not swallowed: it ends the process
             self._fail(error)
+
+    def _unseal(self) -> None:
+        """Give back the chunks of stays that have committed since."""
+        for stay in [stay for stay in self._sealed if not self.books.accounts[stay].is_sealed]:
+            self._chunks.extendleft(reversed(self._sealed.pop(stay)))
 
     @property
     def _takes_in(self) -> bool:
@@ -383,6 +399,9 @@ class Pipeline:
         account = self.books.accounts.get(chunk.stay)
         if account is None or not self.delivery.owns(chunk.stay):
             return  # it has left, or is leaving: its next owner consumes these
+        if account.is_sealed:
+            self._sealed.setdefault(chunk.stay, []).append(chunk)
+            return
         topic = chunk.stay.topic
         kind = self._translators[topic].kind
         known, truncated = self.books.tallies[topic].known, self.books.truncated_maps
@@ -509,8 +528,7 @@ class Pipeline:
             attempt = await self._transport.attempt(request.endpoint, request.body(), self.committer.may_send)
         now, at = self._clock.now(), self._clock.at()
         endpoint = request.endpoint
-        stays = {record.stay for piece in request.load if piece.array == "attributes" for record in piece.records}
-        self.books.wrote_attributes(stays, int(at * 1000))
+        self.books.wrote_attributes(request.attribute_stays(), int(at * 1000))
         limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
         done = self.delivery.conclude(request, attempt, now, at)
         if is_asked:
@@ -564,6 +582,8 @@ class Pipeline:
         while True:
             await asyncio.sleep(self._policy.commit_interval_s)
             await self.committer.commit()
+            if self._sealed:
+                self._wake()
             taken = sum(len(chunk.records) for chunk in self._chunks)
             gauges.show_books(self.telemetry, self.books)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())

@@ -9,7 +9,7 @@ import orjson
 
 from connector.batching import ClosedBy, Piece, UserLane
 from connector.braze import Endpoint
-from connector.records import Outbound
+from connector.records import Assignment, Outbound
 from connector.suspicion import Shape
 
 
@@ -59,6 +59,18 @@ class Request:
     def records(self) -> list[Outbound]:
         """All records that it carries."""
         return [record for piece in self.load for record in piece.records]
+
+    def attribute_stays(self) -> set[Assignment]:
+        """Whose attributes it writes. Neighbours mostly share their stay: comparing is cheaper than hashing."""
+        stays: set[Assignment] = set()
+        last: Assignment | None = None
+        for piece in self.load:
+            if piece.array == "attributes":
+                for record in piece.records:
+                    if record.stay is not last:
+                        last = record.stay
+                        stays.add(last)
+        return stays
 
     def sizes(self) -> dict[str, int]:
         """Objects per array; arrays that it does not send are absent."""

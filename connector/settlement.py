@@ -82,9 +82,10 @@ class Settlement:
             at: Epoch seconds of Braze's acceptance.
         """
         if done.delivered:
-            self._settle(done.delivered, Fate.DELIVERED)
-            for kind, latencies in _latencies(done.delivered, self._books.kinds, at).items():
-                self._telemetry.observe("delivery_latency_seconds", latencies, kind)
+            for stay, records in self._settle(done.delivered, Fate.DELIVERED).items():
+                self._telemetry.observe(
+                    "delivery_latency_seconds", _latencies(records, at), self._books.kinds[stay.topic]
+                )
         if done.coalesced:
             self._settle(done.coalesced, Fate.COALESCED)
         for written, points in done.data_points.items():
@@ -129,7 +130,8 @@ class Settlement:
             self._telemetry.count("decode_errors_total", 1, rejected.reason)
         self._bury(stay, record, rejected.reason, rejected.detail)
 
-    def _settle(self, records: Sequence[Outbound], fate: Fate) -> None:
+    def _settle(self, records: Sequence[Outbound], fate: Fate) -> Mapping[Assignment, Sequence[Outbound]]:
+        """Returns them by stay, without those whose partition has left."""
         late = self._books.late
         settled = self._books.settle(records, fate)
         self._telemetry.count("late_settlements_total", self._books.late - late)
@@ -137,6 +139,7 @@ class Settlement:
             self._source.release(stay, len(group), sum([record.size_bytes for record in group]))
             self._count(stay, len(group), fate)
             self._breakers[stay.topic].good(len(group), self._clock.now())
+        return settled
 
     def _settle_one(self, stay: Assignment, record: KafkaRecord, fate: Fate) -> bool:
         if not self._books.settle_one(stay, record.offset(), fate):
@@ -207,11 +210,7 @@ class Settlement:
             self.news.set()
 
 
-def _latencies(records: Sequence[Outbound], kinds: Mapping[str, Kind], at: float) -> dict[Kind, list[float]]:
-    """Seconds from each record's Kafka timestamp to `at`, by kind; records without a timestamp have none."""
-    by_kind: dict[Kind, list[float]] = {}
-    for record in records:
-        timestamp_type, millis = record.record.timestamp()
-        if timestamp_type:
-            by_kind.setdefault(kinds[record.stay.topic], []).append(max(0.0, at - millis / 1000))
-    return by_kind
+def _latencies(records: Sequence[Outbound], at: float) -> list[float]:
+    """Seconds from each record's Kafka timestamp to `at`; records without a timestamp have none."""
+    stamps = [record.record.timestamp() for record in records]
+    return [max(0.0, at - millis / 1000) for timestamp_type, millis in stamps if timestamp_type]

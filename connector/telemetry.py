@@ -8,7 +8,7 @@ id or a payload (promise P9). A change of state is one line; a retry is a counte
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
 
@@ -80,14 +80,16 @@ class Telemetry:
         """
         child = self._child(name, labels)
         bounds: list[float] = child._upper_bounds  # noqa: SLF001  # the library has no way to add many at once
-        total, counts = 0.0, [0] * len(bounds)
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            total += value
-        child._sum.inc(total)  # noqa: SLF001
-        for bucket, count in zip(child._buckets, counts, strict=True):  # noqa: SLF001
-            if count:
-                bucket.inc(count)
+        ordered = sorted(values)
+        child._sum.inc(sum(ordered))  # noqa: SLF001
+        below = 0
+        for bound, bucket in zip(bounds, child._buckets, strict=True):  # noqa: SLF001
+            if below == len(ordered):
+                return
+            up_to = bisect_right(ordered, bound, below)
+            if up_to > below:
+                bucket.inc(up_to - below)
+                below = up_to
 
     def start_at_zero(self, name: str, rows: Sequence[Sequence[str]]) -> None:
         """Make series exist before their first event, so that a rate over them starts at 0."""

@@ -22,7 +22,7 @@ from connector.ledger import Ledger
 from connector.limits import Pool
 from connector.offset_map import OffsetMap
 from connector.ports import Commit
-from connector.records import CampaignSend, NextOffset, Outbound
+from connector.records import Assignment, CampaignSend, NextOffset, Outbound
 from connector.repeats import Repeats
 from connector.settlement import Settlement
 from connector.simulation.run import play_and_judge
@@ -96,6 +96,12 @@ def map_an_open_offset_as_settled(patch: Patch) -> None:
     patch.setattr(Ledger, "settled_above", settled_above)
 
 
+def forget_the_epoch(patch: Patch) -> None:
+    """A partition that came back is taken for the stay that was over."""
+    patch.setattr(Assignment, "__eq__", lambda one, other: one[:2] == other[:2])
+    patch.setattr(Assignment, "__hash__", lambda one: hash(one[:2]))
+
+
 # ---- P2: order -------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +139,18 @@ def inherit_no_settle_time(patch: Patch) -> None:
         return account
 
     patch.setattr(Books, "open", opened)
+
+
+def send_under_a_seal(patch: Patch) -> None:
+    """While the last commit still says that nothing is on the wire."""
+    honest = Books.open
+
+    def open_(self: Books, *arguments: Any) -> Account:
+        account = honest(self, *arguments)
+        account.is_sealed = False
+        return account
+
+    patch.setattr(Books, "open", open_)
 
 
 # ---- P3: blame -------------------------------------------------------------------------------------------------------
@@ -191,6 +209,10 @@ def forget_which_triggers_were_sent(patch: Patch) -> None:
         return sends, []
 
     patch.setattr(Repeats, "sift", sift)
+
+
+def send_what_has_expired(patch: Patch) -> None:
+    patch.setattr(CampaignBatcher, "stale", lambda *_: None)
 
 
 # ---- P5: the quota ---------------------------------------------------------------------------------------------------
@@ -261,14 +283,19 @@ MUTANTS = [
             drop_a_settlement,
             settle_a_dead_letter_before_the_broker_has_it,
             map_an_open_offset_as_settled,
+            forget_the_epoch,
         )
     ),
-    *(Mutant("P2", each) for each in (forget_who_is_busy, swap_a_user_s_events, do_not_settle, inherit_no_settle_time)),
+    *(
+        Mutant("P2", each)
+        for each in (forget_who_is_busy, swap_a_user_s_events, do_not_settle, inherit_no_settle_time, send_under_a_seal)
+    ),
     *(Mutant("P3", each) for each in (ignore_input_array, bury_whoever_was_in_a_refused_request)),
     *(
         Mutant("P4", each)
         for each in (
             ignore_the_map_that_was_left,
+            send_what_has_expired,
             send_without_a_claim,
             send_what_an_earlier_life_had_claimed,
             forget_which_triggers_were_sent,

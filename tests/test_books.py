@@ -209,6 +209,34 @@ def test_attribute_writes_wait_for_what_the_last_owner_sent(
     assert handed_on == (AT_MS + round(held_s * 1000) if held_s else 0)
 
 
+@pytest.mark.parametrize(
+    ("topic", "left", "settle_s", "is_sealed"),
+    [
+        ("audiences", OffsetMap(closed=True), 5.0, True),
+        ("audiences", OffsetMap(), 5.0, False),  # whoever comes next waits anyway
+        ("audiences", OffsetMap(closed=True), 0.0, False),  # nobody waits at all
+        ("events", OffsetMap(closed=True), 5.0, False),
+    ],
+)
+def test_the_word_that_nothing_is_on_the_wire_is_taken_back_by_a_commit_before_anything_is(
+    topic: str, left: OffsetMap, settle_s: float, *, is_sealed: bool
+) -> None:
+    books = Books(KINDS, settle_s)
+    account = opened(books, Assignment(topic, 0, 1), offset=7, left=left)
+    assert account.is_sealed is is_sealed
+    assert books.has_news is is_sealed
+
+    commits = books.commits(AT_MS)
+
+    assert [commit.next_offset for commit in commits] == [7] * is_sealed
+    for commit in commits:
+        assert not told(commit).closed
+        assert account.is_sealed  # until Kafka has answered
+        account.acknowledge(commit)
+    assert not account.is_sealed
+    assert not books.has_news
+
+
 @pytest.mark.parametrize("topic", ["events", "campaigns"])
 def test_only_attributes_wait(topic: str) -> None:
     books = Books(KINDS, 5.0)
@@ -510,6 +538,7 @@ class BooksAgainstSets(RuleBasedStateMachine):
         account = self.books.accounts[self.stays[topic]]
         commit = self.books.commit_of(account, AT_MS, closed=closed)
         self.kafka[topic] = commit
+        account.acknowledge(commit)
         account.ledger.committed(commit.next_offset, account.ledger.version)
         map_ = told(commit)
         told_settled = {offset for low, high in map_.settled for offset in range(low, high)}

@@ -18,6 +18,7 @@ FOUND = {
     265: "an error entry in a trigger's answer made a dead letter of a delivered trigger",
     402: "a claim that no commit had told of was taken for one that was",
     111_315: "room that a leaving partition made went unnoticed",
+    1_008_233: "a successor wrote before it had taken back the word that nothing was on the wire",
     1254: "a process killed before its first commit left no word that something was on the wire",
 }
 

@@ -30,6 +30,8 @@ def judge(history: History) -> list[str]:
     found += _early_commits(history, arrivals, dead, excused)
     found += _messaged_twice(history, arrivals)
     found += _repeated_what_was_told(history, arrivals)
+    found += _sent_too_late(history, arrivals)
+    found += _sent_under_a_seal(history, arrivals)
     found += _misordered(history, arrivals)
     found += _misjudged(history, arrivals, dead)
     if not scenario.may_double:
@@ -105,6 +107,17 @@ def _messaged_twice(history: History, arrivals: dict[int, list[tuple[Place, floa
         if again:
             found.append(f"P4: {len(again)} triggers were sent although their event_id had been")
     return found
+
+
+def _sent_too_late(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
+    """Triggers that left at or after the instant at which they expire."""
+    late = sum(
+        at > written.expires_at
+        for written in history.written
+        if written.expires_at is not None
+        for _, at in arrivals.get(written.number, ())
+    )
+    return [f"P4: {late} triggers were sent after they had expired"] if late else []
 
 
 def _repeated_what_was_told(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
@@ -192,10 +205,36 @@ def _misordered(history: History, arrivals: dict[int, list[tuple[Place, float]]]
         if lane[0].kind is Kind.EVENT and scenario.ambiguous_events == "dead_letter" and scenario.may_double:
             continue
         for pick in (0, -1):
-            places = [arrivals[written.number][pick][0] for written in lane]
-            found += sum(1 for earlier, later in pairwise(places) if later < earlier)
+            for earlier, later in pairwise(lane):
+                before, after = arrivals[earlier.number], arrivals[later.number]
+                # A crash repeats a trigger, and what followed it has expired by its turn.
+                is_excused = pick == -1 and len(before) > 1 and later.expires_at is not None
+                found += after[pick][0] < before[pick][0] and not is_excused
     verdicts = [f"P2: {found} times a user's later record overtook an earlier one"] if found else []
     return verdicts + _wrong_end_states(history, arrivals)
+
+
+def _sent_under_a_seal(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
+    """Attributes that left while Kafka said that nothing is on the wire: whoever came then would not have waited."""
+    if not history.scenario.settle_s:
+        return []
+    found = 0
+    for where, commits in history.commits.items():
+        sealed = [
+            (at, after)
+            for (at, next_offset, text), (after, _, _) in pairwise([*commits, (float("inf"), 0, "")])
+            if text and decode(text, next_offset).closed
+        ]
+        times = [
+            at
+            for written in history.written
+            if written.where == where and written.kind is Kind.AUDIENCE
+            for _, at in arrivals.get(written.number, ())
+        ]
+        found += sum(first < at < last for first, last in sealed for at in times)
+    return (
+        [f"P2: {found} attributes were sent while the last commit said that nothing was on the wire"] if found else []
+    )
 
 
 def _wrong_end_states(history: History, arrivals: dict[int, Any]) -> list[str]:

@@ -38,6 +38,11 @@ class Scenario:
             coordinator takes none. Not drawn.
         letter_refusal: Probability.
         buffer: Bound of records taken and not settled.
+        campaigns: Of the connector.
+        repeats: Share of triggers that carry the `event_id` of an earlier one.
+        expires_after_s: Of triggers; None: they never do.
+        commit_delay_s: Least and greatest time until the coordinator answers a commit.
+        breaker_run: Dead letters in a row after which a topic halts; 0: none. Not drawn.
     """
 
     seed: int
@@ -127,6 +132,8 @@ def draw(seed: int) -> Scenario:
         # Drawn last: what an older seed stood for stays what it was.
         campaigns=rng.choice(("at_least_once", "at_least_once", "at_most_once")),
         repeats=rng.choice((0.0, 0.0, 0.3)),
+        expires_after_s=rng.choice((None, None, None, 0.5, 5.0)),
+        commit_delay_s=rng.choice(((0.001, 0.02), (0.001, 0.02), (0.1, 0.8), (0.5, 3.0))),
     )
 
 

@@ -67,6 +67,7 @@ class Written:
         expected_skip: A rule settles it without sending.
         repeats: Number of the earlier trigger whose `event_id` it carries; None: it has its own.
         written_at: Wall clock.
+        expires_at: Of a trigger that does: wall clock.
     """
 
     where: TopicPartition
@@ -79,6 +80,7 @@ class Written:
     expected_skip: bool = False
     repeats: int | None = None
     written_at: float = 0.0
+    expires_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -302,8 +304,12 @@ class World:
 
     def _expiry(self, written: Written, at_ms: int) -> dict[str, Any]:
         lasts_s = self._scenario.expires_after_s
-        written.expected_skip = lasts_s is not None
-        return {} if lasts_s is None else {"expires_at": at_ms + int(lasts_s * 1000)}
+        if lasts_s is None:
+            return {}
+        expires_at_ms = at_ms + int(lasts_s * 1000)
+        written.expected_skip = True
+        written.expires_at = expires_at_ms / 1000
+        return {"expires_at": expires_at_ms}
 
     def _repeated(self, written: Written) -> int | None:
         earlier = self._triggers.get(written.user)

@@ -10,13 +10,13 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from connector.metrics import PREFIX, TABLE
+from connector.metrics import PREFIX
+from tests.alerts.exported import unknown_names
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = sorted((ROOT / "helm" / "files").glob("*.yaml"))
+CASES: Final = sorted(Path(__file__).parent.glob("*.yaml"))
 PAGES: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
-STANDARD: Final = {"process_start_time_seconds", "process_resident_memory_bytes"}
-"""Of every Prometheus client; `up` is Prometheus' own."""
 
 
 def rules_of(path: Path) -> list[Any]:
@@ -28,24 +28,10 @@ ALERTS: Final = {rule["alert"]: rule for path in RULES for rule in rules_of(path
 RECORDED: Final = {rule["record"] for path in RULES for rule in rules_of(path) if "record" in rule}
 TESTED: Final = [
     test
-    for path in RULES
-    for case in yaml.safe_load((Path(__file__).parent / path.name).read_text(encoding="utf-8"))["tests"]
+    for path in CASES
+    for case in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]
     for test in case["alert_rule_test"]
 ]
-
-
-def series_of_the_table() -> set[str]:
-    names = set()
-    for metric in TABLE:
-        endings = ("_bucket", "_count", "_sum") if metric.type == "histogram" else ("",)
-        names |= {f"{PREFIX}{metric.name}{ending}" for ending in endings}
-    return names
-
-
-def unknown_names(text: str) -> set[str]:
-    """Names of ours, or of a process, that nothing exports."""
-    named = set(re.findall(rf"\b(?:{PREFIX}[a-z0-9_]+|process_[a-z_]+)(?![a-z0-9_:])", text))
-    return named - series_of_the_table() - STANDARD
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
@@ -56,9 +42,8 @@ def test_promtool_takes_the_rules(path: Path, promtool: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
-def test_the_rules_do_at_their_true_windows_what_the_cases_say(path: Path, promtool: Path) -> None:
-    cases = Path(__file__).parent / path.name
+@pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
+def test_the_rules_do_at_their_true_windows_what_the_cases_say(cases: Path, promtool: Path) -> None:
     run = subprocess.run([promtool, "test", "rules", cases], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 

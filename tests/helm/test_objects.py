@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,38 @@ def test_the_notes_warn(values: dict[str, Any], warning: str, chart: Chart) -> N
 
 def test_the_notes_of_a_sound_release_warn_of_nothing(chart: Chart) -> None:
     assert "WARNING" not in chart.notes({"podMonitor": {"enabled": True}, "partitions": 24})
+
+
+def test_every_dashboard_is_a_config_map_that_grafana_s_sidecar_finds(chart: Chart) -> None:
+    files = {path.name: path.read_text(encoding="utf-8") for path in (CHART / "dashboards").glob("*.json")}
+    assert files
+    rendered = chart.render(EVERYTHING)
+    maps = [each for each in rendered.all("ConfigMap") if "grafana_dashboard" in each["metadata"].get("labels", {})]
+
+    assert {name: json.loads(text) for each in maps for name, text in each["data"].items()} == {
+        name: json.loads(text) for name, text in files.items()
+    }
+    assert {each["metadata"]["labels"]["grafana_dashboard"] for each in maps} == {"1"}
+    assert {each["metadata"]["annotations"]["grafana_folder"] for each in maps} == {"Connectors"}
+    assert max(len(text) for text in files.values()) < 1_000_000, "a ConfigMap holds a mebibyte"
+    assert not [each for each in chart.render().all("ConfigMap") if "grafana" in str(each)]
+
+
+def test_the_rules_of_a_release_are_the_rules_that_promtool_checks(chart: Chart) -> None:
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((CHART / "files").glob("*.yaml"))]
+    told = {"prometheusRule": {"enabled": True}}
+    assert chart.render(told).one("PrometheusRule")["spec"]["groups"] == [
+        group for file in files for group in file["groups"]
+    ]
+    changed = {
+        "disabled": ["AiqBrazeThrottled"],
+        "alertLabels": {"team": "crm"},
+        "runbookBaseUrl": "https://r.example/",
+    }
+    groups = chart.render({"prometheusRule": {**told["prometheusRule"], **changed}}).one("PrometheusRule")["spec"][
+        "groups"
+    ]
+    alerts = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+    assert "AiqBrazeThrottled" not in alerts
+    assert {rule["labels"]["team"] for rule in alerts.values()} == {"crm"}
+    assert alerts["AiqBrazeRefused"]["annotations"]["runbook_url"] == "https://r.example/docs/runbooks/braze-refused.md"

@@ -1,0 +1,214 @@
+"""`python -m bench.policy`: what the rules make of the quota, in virtual time.
+
+No clock of the machine's is in it, so the figures are the same everywhere: the production pipeline, its replicas on the
+simulated group, and the Braze double with a hundredth of a workspace's quota. Every partition has backlog throughout,
+unless the row says otherwise. Not in it: the time that a processor takes (`make bench`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+import orjson
+from fastavro import parse_schema, schemaless_writer
+from rich.console import Console
+from rich.table import Table
+
+from connector.double.application import Applied
+from connector.double.braze_double import BrazeDouble
+from connector.double.settings import ALL_PERMISSIONS, DoubleSettings, ObjectsMax, RatePool, RateWindow
+from connector.records import TopicPartition
+from connector.settings import PACKAGED_SCHEMAS
+from connector.simulation.braze import SimulatedTransport
+from connector.simulation.kafka import Group, GroupFaults, SimulatedDeadLetters
+from connector.simulation.scenario import Scenario
+from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
+from connector.simulation.world import EPOCH, KEY, Replica
+
+REQUESTS: Final = 90
+PER_S: Final = 3.0
+OBJECTS: Final = 75
+PARTITIONS: Final = 8
+SETTLED_AFTER_S: Final = 6.0
+"""Two windows, so that the start does not count."""
+
+ENDS_AFTER_S: Final = 36.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One situation.
+
+    Attributes:
+        what: In words.
+        replicas: Processes in the group.
+        window: How Braze counts.
+        others: Share of the quota that another client takes.
+        skew: Of two partitions one has so many times as much; the group's halves differ as much.
+        load: Share of the quota that is written; None: backlog.
+    """
+
+    what: str
+    replicas: int = 1
+    window: Any = "bucket"
+    others: float = 0.0
+    skew: float = 1.0
+    load: float | None = None
+
+
+ROWS: Final = (
+    *(Row("backlog everywhere", replicas, window) for window in ("bucket", "clock") for replicas in (1, 2, 4)),
+    Row("backlog 10:1 between partitions", 2, skew=10.0),
+    Row("another client takes half", 1, "bucket", 0.5),
+    Row("another client takes half", 2, "bucket", 0.5),
+    Row("another client takes half", 1, "clock", 0.5),
+    Row("1 % of the quota is written", load=0.01),
+    Row("10 % of the quota is written", load=0.1),
+    Row("80 % of the quota is written", load=0.8),
+)
+
+
+class Measured:
+    """One row, played."""
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self._made = 0
+        self._written_at: list[float] = []
+        self._waited: list[float] = []
+        self._applied = 0
+        loop = VirtualLoop()
+        self._clock = VirtualClock(loop, EPOCH)
+        self.cells: list[str] = run_virtually(loop, self._play())
+
+    async def _play(self) -> list[str]:
+        row = self._row
+        names = [TopicPartition("events", index) for index in range(PARTITIONS)]
+        self._group = Group(names, self._clock, GroupFaults(), Random(1))
+        pool = RatePool((RateWindow(REQUESTS, PER_S, row.window),), others_per_s=row.others * REQUESTS / PER_S)
+        double = BrazeDouble(
+            DoubleSettings(
+                api_keys={KEY: ALL_PERMISSIONS},
+                objects_max=ObjectsMax(combined=OBJECTS),
+                track_rate=pool,
+                latency_s=0.05,
+                keep_events=False,
+            ),
+            Random(2),
+            self._note,
+        )
+        scenario = _scenario(row.replicas)
+        if row.load is None:
+            for name, count in zip(names, self._backlogs(), strict=True):
+                for _ in range(count):
+                    self._write(name)
+        replicas = []
+        for number in range(row.replicas):
+            transport = SimulatedTransport(double, self._clock, KEY, [])
+            letters = SimulatedDeadLetters(Random(3), self._clock, 0.0)
+            replicas.append(
+                Replica(f"r{number}", scenario, self._group, transport, letters, self._clock, Random(number))
+            )
+        writing = asyncio.get_running_loop().create_task(self._keep_writing(names))
+        await asyncio.sleep(SETTLED_AFTER_S)
+        before, refused = _requests(double), _refused(double)
+        self._waited.clear()
+        applied = self._applied
+        await asyncio.sleep(ENDS_AFTER_S - SETTLED_AFTER_S)
+        spent, refused = _requests(double) - before, _refused(double) - refused
+        applied = self._applied - applied
+        writing.cancel()
+        for replica in replicas:
+            await replica.kill(self._group)
+        await self._group.close()
+        left = REQUESTS / PER_S * (ENDS_AFTER_S - SETTLED_AFTER_S) * (1 - row.others)
+        used = f"{(spent - refused) / left:.1%}"
+        waits = sorted(self._waited) if row.load is not None else []
+        return [
+            used,
+            f"{refused / max(spent, 1):.2%}",
+            f"{applied / max(spent - refused, 1):.1f}",
+            *(f"{_quantile(waits, part) * 1000:.0f}" if waits else "" for part in (0.5, 0.99)),
+        ]
+
+    def _backlogs(self) -> list[int]:
+        """Of each partition: enough for the whole play, or a part of that in every second: one replica has those."""
+        whole = REQUESTS / PER_S * ENDS_AFTER_S * OBJECTS
+        if self._row.skew == 1:
+            return [int(whole * 1.1 / PARTITIONS)] * PARTITIONS
+        most = whole * 2.2 / PARTITIONS
+        return [int(most / self._row.skew) if index % 2 else int(most) for index in range(PARTITIONS)]
+
+    async def _keep_writing(self, names: list[TopicPartition]) -> None:
+        if self._row.load is None:
+            return
+        rng = Random(4)
+        rate = self._row.load * REQUESTS / PER_S * OBJECTS
+        while True:
+            await asyncio.sleep(rng.expovariate(rate))
+            self._write(rng.choice(names))
+
+    def _write(self, name: TopicPartition) -> None:
+        number, self._made = self._made, self._made + 1
+        self._written_at.append(self._clock.at())
+        record = {
+            "event_id": f"e{number}",
+            "identity": {"external_id": f"u{number}"},
+            "event_name": "e",
+            "occurred_at": int(self._clock.at() * 1000),
+            "properties": {"n": number},
+        }
+        out = io.BytesIO()
+        schemaless_writer(out, _SCHEMA, record)
+        self._group.append(name, b"", out.getvalue(), 0)
+
+    def _note(self, applied: Applied) -> None:
+        self._applied += 1
+        self._waited.append(applied.arrived_at - self._written_at[applied.object["properties"]["n"]])
+
+
+_SCHEMA = parse_schema(orjson.loads((PACKAGED_SCHEMAS / "ProfileEvent.avsc").read_bytes()))
+
+
+def _scenario(replicas: int) -> Scenario:
+    return Scenario(
+        seed=1, records=0, users=1, span_s=1, replicas=replicas, partitions=PARTITIONS, settle_s=0.0,
+        requests=REQUESTS, per_s=PER_S, per_array=False, objects=OBJECTS, configured_objects=OBJECTS, poison=0,
+        ambiguous_events="retry", commit_refusal=0, letter_refusal=0, buffer=100_000,
+    )  # fmt: skip
+
+
+def _requests(double: BrazeDouble) -> int:
+    return sum(sum(statuses.values()) for statuses in double.state()["requests"].values())
+
+
+def _refused(double: BrazeDouble) -> int:
+    return sum(double.state()["rate_refusals"].values())
+
+
+def _quantile(ordered: list[float], part: float) -> float:
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
+
+
+def rows() -> Iterator[list[str]]:
+    """One line a situation."""
+    for row in ROWS:
+        yield [row.what, str(row.replicas), row.window, *Measured(row).cells]
+
+
+def main() -> None:
+    """Play and print."""
+    heads = ("situation", "replicas", "window", "used of what is left", "429s", "objects a request", "p50 ms", "p99 ms")
+    table = Table(*heads, title=f"{REQUESTS} requests of {OBJECTS} objects in {PER_S:g} s, virtual time")
+    for cells in rows():
+        table.add_row(*cells)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
