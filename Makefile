@@ -77,7 +77,8 @@ mutants: $(STAMP) ## Connectors that break a promise on purpose, and how soon th
 
 lock: $(STAMP) ## Resolve the dependencies anew into the hashed lock (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/run.txt
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/dev.txt
+	uv pip compile pyproject.toml --extra tracing --constraint requirements/run.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/tracing.txt
+	uv pip compile pyproject.toml --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/dev.txt
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
