@@ -4,11 +4,13 @@
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS build
-COPY requirements/run.txt /tmp/run.txt
+# `tracing` brings OpenTelemetry along.
+ARG LOCK=run
+COPY requirements/${LOCK}.txt /tmp/lock.txt
 # Only what is locked, by its hash. Nothing needs a compiler or a system library: the wheels bring their own.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/aiq-braze \
-    && /opt/aiq-braze/bin/python -m pip install --disable-pip-version-check --only-binary=:all: --no-compile --require-hashes --requirement /tmp/run.txt \
+    && /opt/aiq-braze/bin/python -m pip install --disable-pip-version-check --only-binary=:all: --no-compile --require-hashes --requirement /tmp/lock.txt \
     && /opt/aiq-braze/bin/python -m pip uninstall --yes pip setuptools
 COPY LICENSE /opt/aiq-braze/
 COPY schemas /opt/aiq-braze/src/schemas

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo chaos tools test test-cluster test-image check format run bench bench-policy docs dashboards simulate mutants fuzz lock clean
+.PHONY: help demo stack chaos tools test test-cluster test-image check format run bench bench-policy docs dashboards simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -29,6 +29,9 @@ test: $(STAMP) tools ## Every test; what cannot run here is skipped with its rea
 
 test-image: $(STAMP) ## The image built and run: version, check, read-only root, SIGTERM (needs root, buildah, debootstrap)
 	$(BIN)/python -m pytest -m image --durations=5 tests/image $(TESTS)
+
+stack: $(STAMP) ## Kafka, registry, Braze double, Prometheus, connector and records on this machine, until Ctrl-C (needs a JVM, Maven, Go)
+	@$(BIN)/python -m stack
 
 chaos: $(STAMP) ## Kills, restarts, freezes and cuts on Apache Kafka, audited: KILLS=50 SEED=1 MINUTES=0 (needs a JVM and Maven)
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),50) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),0) $(CHAOS)
@@ -74,7 +77,8 @@ mutants: $(STAMP) ## Connectors that break a promise on purpose, and how soon th
 
 lock: $(STAMP) ## Resolve the dependencies anew into the hashed lock (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/run.txt
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/dev.txt
+	uv pip compile pyproject.toml --extra tracing --constraint requirements/run.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/tracing.txt
+	uv pip compile pyproject.toml --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/dev.txt
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector import __version__
 from connector.batching import Batcher, TrackLimit
@@ -36,6 +37,9 @@ from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, ConfigurationInva
 from connector.source import Bounds, KafkaSource
 from connector.telemetry import Telemetry
 from connector.translation import Translator
+
+if TYPE_CHECKING:
+    from connector.tracing import Tracing
 
 
 class SystemClock:
@@ -147,6 +151,23 @@ def schema_registry(
     return SchemaRegistry(policy, tell, count, jitter)
 
 
+def tracing(settings: Settings, telemetry: Telemetry) -> Tracing | None:
+    """The traces, if they are configured.
+
+    Raises:
+        ConfigurationInvalid: They are, and OpenTelemetry is not installed.
+    """
+    chosen = settings.tracing
+    if chosen is None:
+        return None
+    try:
+        from connector.tracing import otlp  # noqa: PLC0415  # an extra, and no cost to whoever does not want it
+    except ImportError:
+        fault = "tracing: OpenTelemetry is not installed: pip install 'aiq-braze[tracing]', or remove this section"
+        raise ConfigurationInvalid([fault]) from None
+    return otlp(chosen.endpoint, chosen.sample, telemetry)
+
+
 class Connector:
     """One process: everything that it consists of, wired.
 
@@ -172,6 +193,7 @@ class Connector:
             kafka_logger(telemetry),
         )
         self._client = braze_client(settings)
+        self._tracing = tracing(settings, telemetry)
         self._registry = schema_registry(
             settings, self._tell, lambda status: telemetry.count("registry_requests_total", 1, status), jitter
         )
@@ -222,6 +244,7 @@ class Connector:
                 writer=secrets.token_hex(4),
             ),
             telemetry=telemetry,
+            spans=self._tracing,
         )
         self.health = HealthServer(self.pipeline, self.source, settings.http.host, settings.http.port)
         self.port = 0
@@ -250,6 +273,8 @@ class Connector:
             self._dead_letters.close()
             if self._registry is not None:
                 await self._registry.close()
+            if self._tracing is not None:
+                await self._tracing.close()
             self.telemetry.log("info", "connector_ended")
 
     def _on_signal(self) -> None:

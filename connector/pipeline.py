@@ -40,6 +40,7 @@ from connector.ports import (
     Source,
     SourceEnded,
     SourceEvent,
+    Spans,
     Transport,
     Trouble,
     Watermarks,
@@ -103,6 +104,7 @@ class Pipeline:
         settle_s: How long Braze may take to apply an attribute write.
         policy: What the operator chose.
         telemetry: Metrics and log.
+        spans: Traces of the requests; None: there are none.
     """
 
     def __init__(  # noqa: PLR0913  # everything that it is wired to, once
@@ -118,9 +120,11 @@ class Pipeline:
         settle_s: float,
         policy: PipelinePolicy,
         telemetry: Telemetry,
+        spans: Spans | None = None,
     ) -> None:
         self._source = source
         self._transport = transport
+        self._spans = spans
         self._schemas = schemas
         self._clock = clock
         self._translators = translators
@@ -528,6 +532,7 @@ class Pipeline:
         claimed = request.records if self.delivery.must_claim(request) else ()
         attempt: Attempt = NoReply(sent=False, cause="claim not acknowledged")
         is_asked = not claimed or (await self.committer.claim(claimed) and self._is_fresh(request))
+        span = self._spans.begin(request) if self._spans is not None and is_asked else None
         if is_asked:
             attempt = await self._transport.attempt(request.endpoint, request.body(), self.committer.may_send)
         now, at = self._clock.now(), self._clock.at()
@@ -535,6 +540,8 @@ class Pipeline:
         self.books.wrote_attributes(request.attribute_stays(), int(at * 1000))
         limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
         done = self.delivery.conclude(request, attempt, now, at)
+        if span is not None:
+            span.end(attempt, done.outcome)
         if is_asked:
             status = f"{attempt.status // 100}xx" if isinstance(attempt, Reply) else "none"
             self.telemetry.count("braze_requests_total", 1, endpoint, status)

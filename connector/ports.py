@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from connector.braze import Endpoint
-from connector.outcomes import Attempt
+from connector.outcomes import Attempt, Outcome
 from connector.records import Assignment, KafkaRecord, NextOffset
+from connector.request import Request
 
 
 class Clock(Protocol):
@@ -181,6 +182,22 @@ class Transport(Protocol):
             body: JSON.
             may_send: Asked in the step that writes; False: nothing is written, and the attempt counts as not sent.
         """
+        ...
+
+
+class Span(Protocol):
+    """One attempt that is traced."""
+
+    def end(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        """The answer, and what it means."""
+        ...
+
+
+class Spans(Protocol):
+    """Traces of the requests to Braze."""
+
+    def begin(self, request: Request) -> Span:
+        """A request is about to be sent (again)."""
         ...
 
 

@@ -247,6 +247,13 @@ class LogSettings(_Section):
     format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
 
 
+class TracingSettings(_Section):
+    """Absent: nothing is traced, and OpenTelemetry is not even loaded. Needs the extra `tracing`."""
+
+    endpoint: str = Field(description="Of a collector, OTLP over HTTP: http://collector:4318/v1/traces and the like.")
+    sample: float = Field(0.01, gt=0, le=1, description="Share of the requests to Braze that get a span.")
+
+
 class Settings(_Section):
     """Everything."""
 
@@ -276,6 +283,9 @@ class Settings(_Section):
     )
     http: HttpSettings = Field(HttpSettings(), description="Probes, metrics, status page.")
     log: LogSettings = Field(LogSettings(), description="The log.")
+    tracing: TracingSettings | None = Field(
+        None, description="OpenTelemetry: one span a request, linked to the `traceparent` headers of its records."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import defaultdict
+from pathlib import Path
 from typing import get_args
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from connector.metrics import PREFIX, TABLE
 from connector.records import Fate, Kind, Reason, SkipReason
@@ -82,6 +84,27 @@ def test_there_is_nothing_of_a_registry_where_there_is_none() -> None:
     found = labels(telemetry.registry)
     assert "registry_requests_total" not in found
     assert {"reason": "schema_registry"} not in found["halted"]
+
+
+def _judged(promtool: Path, exposition: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([promtool, "check", "metrics"], input=exposition, capture_output=True, check=False)
+
+
+def test_promtool_has_nothing_to_say_of_what_is_served(promtool: Path) -> None:
+    """With every series that there can be from the start, and the process's own."""
+    telemetry = Telemetry(output=None)
+    start_series(telemetry, KINDS, has_registry=True)
+    ProcessCollector(registry=telemetry.registry)
+    for metric in TABLE:
+        if metric.type == "gauge" and metric.name not in {"halted", "records_in_flight"}:
+            telemetry.gauge(metric.name, 1, *metric.labels)
+
+    served = generate_latest(telemetry.registry)
+
+    run = _judged(promtool, served)
+    assert run.stdout + run.stderr == b""
+    assert run.returncode == 0
+    assert _judged(promtool, served.replace(b"lease_lost_total", b"lease_lost_milliseconds")).returncode
 
 
 SEEDS = range(20_000, 20_060)

@@ -1,5 +1,9 @@
 {{- define "aiq-braze.port" -}}
-{{- dig "http" "port" 8080 .Values.config | int -}}
+{{- $port := dig "http" "port" 8080 .Values.config -}}
+{{- if or (kindIs "string" $port) (not (int $port)) -}}
+{{- fail (printf "config.http.port is %q: probes need a port that is known beforehand" (toString $port)) -}}
+{{- end -}}
+{{- int $port -}}
 {{- end -}}
 
 {{/* A number of the configuration that the chart reckons with: it cannot reckon with a variable. */}}

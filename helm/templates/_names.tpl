@@ -80,6 +80,11 @@ true
 {{- $default := ternary (dict "requests" 3000 "per_s" 3) (dict "requests" 250000 "per_s" 3600) (eq $key "rate") -}}
 {{- $rates := get $root.Values.config.braze $key | default $default -}}
 {{- if kindIs "map" $rates -}}{{- $rates = list $rates -}}{{- end -}}
+{{- range $rates -}}
+{{- if or (kindIs "string" .requests) (kindIs "string" .per_s) -}}
+{{- fail (printf "config.braze.%s comes from a variable: autoscaling reckons with the quota, so give it in numbers" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- toJson $rates -}}
 {{- end -}}
 

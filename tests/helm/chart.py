@@ -64,10 +64,12 @@ class Chart:
 
     Args:
         helm: The program.
+        folder: Where the chart is.
     """
 
-    def __init__(self, helm: Path) -> None:
-        self._helm = helm
+    def __init__(self, helm: Path, folder: Path = CHART) -> None:
+        self.helm = helm
+        self._folder = folder
 
     def render(
         self,
@@ -83,12 +85,12 @@ class Chart:
             ChartRefused: The values are wrong, or the chart is.
         """
         common = ["--kube-version", version, "--namespace", "crm", *arguments]
-        return Rendered(self._run(["template", release, str(CHART), *common], values))
+        return Rendered(self._run(["template", release, str(self._folder), *common], values))
 
     def notes(self, values: Mapping[str, Any] | None = None) -> str:
         """What is read after an installation, in one line: `helm template` leaves it out, so here it is an object."""
         with tempfile.TemporaryDirectory() as folder:
-            copy = shutil.copytree(CHART, Path(folder) / "chart")
+            copy = shutil.copytree(self._folder, Path(folder) / "chart")
             (copy / "templates" / "NOTES.txt").rename(copy / "NOTES.txt")
             told = '{kind: Notes, text: {{ tpl (.Files.Get "NOTES.txt") . | quote }}}'
             (copy / "templates" / "notes.yaml").write_text(told, encoding="utf-8")
@@ -102,7 +104,7 @@ class Chart:
         Raises:
             ChartRefused: With its findings.
         """
-        self._run(["lint", "--strict", str(CHART), "--kube-version", version], values)
+        self._run(["lint", "--strict", str(self._folder), "--kube-version", version], values)
 
     def _run(self, arguments: list[str], values: Mapping[str, Any] | Path | None) -> str:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
@@ -113,7 +115,7 @@ class Chart:
                 file.flush()
                 arguments = [*arguments, "--values", file.name]
             nobody = {**os.environ, "KUBECONFIG": os.devnull}  # whatever cluster somebody has at hand is not asked
-            run = subprocess.run([self._helm, *arguments], env=nobody, capture_output=True, text=True, check=False)
+            run = subprocess.run([self.helm, *arguments], env=nobody, capture_output=True, text=True, check=False)
         if run.returncode:
             raise ChartRefused(run.stderr + run.stdout)
         return run.stdout

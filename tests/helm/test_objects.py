@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import yaml
 
 from connector import __version__
-from tests.alerts.exported import unknown_names
 from tests.helm.chart import CHART, MATRIX, Chart
 
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
@@ -236,14 +234,3 @@ def test_the_rules_of_a_release_are_the_rules_that_promtool_checks(chart: Chart)
     assert "AiqBrazeThrottled" not in alerts
     assert {rule["labels"]["team"] for rule in alerts.values()} == {"crm"}
     assert alerts["AiqBrazeRefused"]["annotations"]["runbook_url"] == "https://r.example/docs/runbooks/braze-refused.md"
-
-
-def test_keda_s_question_is_one_that_prometheus_understands(chart: Chart, promtool: Path) -> None:
-    (ours, _cron) = chart.render(EVERYTHING).one("ScaledObject")["spec"]["triggers"]
-    query = ours["metadata"]["query"]
-    assert "{{" not in query
-    run = subprocess.run(
-        [promtool, "--experimental", "promql", "format", query], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert unknown_names(query) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             {"networkPolicy": {"enabled": True}, "config": {"kafka": {"bootstrap.servers": "kafka"}}},
             "networkPolicy.kafkaPorts: ",
         ),
+        ({"config": {"http": {"port": 0}}}, "probes need a port that is known"),
+        (
+            {"autoscaling": WATCHED, "partitions": 8, "config": {"braze": {"rate": {"requests": "${R}", "per_s": 1}}}},
+            "config.braze.rate comes from a variable",
+        ),
         ({"podMonitor": {"enabled": True}, "renderMode": "failIfMissing"}, "the cluster knows no PodMonitor"),
     ],
 )
@@ -92,3 +98,12 @@ def test_the_rendered_configuration_is_one_that_the_connector_takes(
     assert settings.topics.keys() == configuration["topics"].keys()
     assert settings.braze.api_key_file == Path("/etc/aiq-braze/secrets/braze/api-key")
     assert settings.kafka.get("group.instance.id") == ("rel-aiq-braze-0" if "workload" in values else None)
+
+
+def test_the_chart_may_be_part_of_another(chart: Chart, tmp_path: Path) -> None:
+    """Helm then hands it a `global` that a strict schema must let pass, and its values under its name."""
+    parent = tmp_path / "parent"
+    shutil.copytree(CHART, parent / "charts" / "aiq-braze", ignore=shutil.ignore_patterns("__pycache__"))
+    (parent / "Chart.yaml").write_text("apiVersion: v2\nname: parent\nversion: 0.0.1\n", encoding="utf-8")
+    rendered = Chart(chart.helm, parent).render({"global": {"a": 1}, "aiq-braze": {"replicas": 7}})
+    assert rendered.workload["spec"]["replicas"] == 7

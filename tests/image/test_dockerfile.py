@@ -70,7 +70,8 @@ def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     let_in = {rule.removeprefix("!").partition("/*")[0] for rule in rules if rule.startswith("!")}
-    copied = {each.split()[0] for each in instructions("COPY") if not each.startswith("--from")}
+    sources = [each.split()[0] for each in instructions("COPY") if not each.startswith("--from")]
+    copied = {each.replace("${LOCK}", lock) for each in sources for lock in ("run", "tracing")}
 
     assert rules[0] == "*"
     assert let_in == copied

@@ -228,6 +228,7 @@ class Stage:
         name: Prefix of every name at the broker.
         framing: Puts Confluent's header before a value of that kind.
         command: What starts a connector.
+        braze: Shared with other stages, and closed by whoever made it; None: an own one, when it is asked for.
     """
 
     def __init__(
@@ -238,6 +239,7 @@ class Stage:
         name: str,
         framing: Callable[[Kind, bytes], bytes] | None = None,
         command: Sequence[str | Path] = (sys.executable, "-m", "connector"),
+        braze: Braze | None = None,
     ) -> None:
         self.broker = broker
         self.group = name
@@ -250,6 +252,7 @@ class Stage:
         self._command = command
         self._replicas: list[Replica] = []
         self._workload = iter(Workload(1_000_000, 1, PACKAGED_SCHEMAS, int(time.time() * 1000)))
+        self._shared_braze = braze
         self._braze: Braze | None = None
         shared = {"bootstrap.servers": broker.address, "reconnect.backoff.max.ms": 500, "log_level": 0}
         self._producing = {**shared, "enable.idempotence": True, "linger.ms": 5}
@@ -274,6 +277,8 @@ class Stage:
 
     @property
     def braze(self) -> Braze:
+        if self._shared_braze is not None:
+            return self._shared_braze
         self._braze = self._braze or Braze(self._children, self._folder)
         return self._braze
 
