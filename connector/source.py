@@ -367,8 +367,9 @@ class KafkaSource:
             del self._flows[stay.name]
 
     def _last_commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
-        """Commit what a leaving partition has to tell, again and again for a while: between two generations of a group
-        the coordinator takes no commit, and that passes.
+        """Commit what a leaving partition has to tell, again and again for a while.
+
+        Between two generations of a group the coordinator takes no commit, and that passes.
         """
         deadline = time.monotonic() + _LAST_COMMIT_S
         while True:
