@@ -33,6 +33,7 @@ _REMAINING_MIN: Final = 0.5
 """Even where nothing is left we ask now and then: only an answer tells that there is something again."""
 
 _NOT_LENT: Final = 0.1
+_NOT_LENT_REQUESTS: Final = 8
 """Of the quota is never borrowed: what others have on the wire is not in the count yet, and they may just begin."""
 
 _SLOW_START_S: Final = 3.0
@@ -160,7 +161,8 @@ class SlidingWindow:
             return
         pace = self.rate.requests / self.rate.per_s
         left = max(seen.remaining, _REMAINING_MIN)
-        spare = max(seen.remaining - self.rate.requests * _NOT_LENT, _REMAINING_MIN)
+        kept = max(self.rate.requests * _NOT_LENT, _NOT_LENT_REQUESTS)
+        spare = max(seen.remaining - kept, _REMAINING_MIN)
         # Reset is told in whole seconds, rounded up. Slowing down supposes the shorter time, borrowing the longer one.
         longest_s = min(seen.reset_in_s, self.rate.per_s)
         shortest_s = max(longest_s - 1.0, _RESET_S_MIN)
