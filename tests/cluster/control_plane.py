@@ -90,7 +90,7 @@ class ControlPlane:
 
     def _run(self, name: str, *arguments: str | Path, given: str | None = None) -> str:
         command = [self._programs[name], "--kubeconfig", self.kubeconfig, *arguments]
-        run = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=180)
+        run = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=330)
         if run.returncode:
             raise ClusterRefused(f"{name} {' '.join(str(each) for each in arguments)}: {run.stderr}{run.stdout}")
         return run.stdout

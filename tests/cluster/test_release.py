@@ -48,26 +48,26 @@ def release(control_plane: ControlPlane, namespace: str) -> Release:
 
 @pytest.mark.parametrize("values", MATRIX, ids=lambda path: path.name.removesuffix("-values.yaml"))
 def test_install_change_test_and_remove(values: Any, release: Release) -> None:
-    told = release.helm("install", "--wait", "--timeout", "90s", "--values", values)
+    told = release.helm("install", "--wait", "--timeout", "5m", "--values", values)
     assert "helm test rel" in told
     (workload,) = release.get("deployments,statefulsets")
     first = {pod["metadata"]["uid"] for pod in release.pods()}
     assert len(first) == workload["status"]["readyReplicas"] == workload["spec"]["replicas"]
 
     changed = ("--values", values, "--set", "podAnnotations.rolled=yes")
-    release.helm("upgrade", "--wait", "--timeout", "90s", *changed)
+    release.helm("upgrade", "--wait", "--timeout", "5m", *changed)
     until("the old pods are gone", lambda: not first & {pod["metadata"]["uid"] for pod in release.pods()})
     assert {pod["metadata"]["annotations"]["rolled"] for pod in release.pods()} == {"yes"}
 
     if yaml.safe_load(values.read_text(encoding="utf-8")).get("test", {}).get("enabled", True):
-        assert "Phase:          Succeeded" in release.helm("test", "--timeout", "60s")
+        assert "Phase:          Succeeded" in release.helm("test", "--timeout", "5m")
 
-    release.helm("uninstall", "--wait", "--timeout", "90s")
+    release.helm("uninstall", "--wait", "--timeout", "5m")
     assert until("nothing is left", lambda: not release.names()), release.names()
 
 
 def test_every_optional_object_is_made(release: Release) -> None:
-    release.helm("install", "--wait", "--timeout", "90s", "--values", EVERYTHING)
+    release.helm("install", "--wait", "--timeout", "5m", "--values", EVERYTHING)
     kinds = {name.partition("/")[0] for name in release.names()}
     assert kinds >= {
         "configmap", "deployment.apps", "networkpolicy.networking.k8s.io", "pod", "podmonitor.monitoring.coreos.com",
@@ -80,7 +80,7 @@ def test_every_optional_object_is_made(release: Release) -> None:
 
 
 def test_a_rollout_never_takes_more_than_one_pod(control_plane: ControlPlane, release: Release) -> None:
-    release.helm("install", "--wait", "--timeout", "90s", "--set", "replicas=4")
+    release.helm("install", "--wait", "--timeout", "5m", "--set", "replicas=4")
     release.helm("upgrade", "--set", "replicas=4", "--set", "config.commit_interval_s=1")
 
     def is_done() -> bool:
@@ -98,7 +98,7 @@ def test_a_rollout_never_takes_more_than_one_pod(control_plane: ControlPlane, re
 
 
 def test_a_node_is_drained_one_pod_at_a_time(release: Release, control_plane: ControlPlane) -> None:
-    release.helm("install", "--wait", "--timeout", "90s", "--set", "replicas=2")
+    release.helm("install", "--wait", "--timeout", "5m", "--set", "replicas=2")
     nodes = {pod["spec"]["nodeName"] for pod in release.pods()}
     assert nodes == {"node-a", "node-b"}, "spread over zones and nodes"
     until(
