@@ -1,8 +1,8 @@
 """`python -m bench.policy`: what the rules make of the quota, in virtual time.
 
 No clock of the machine's is in it, so the figures are the same everywhere: the production pipeline, its replicas on the
-simulated group, and the Braze double with a hundredth of a workspace's quota. Every partition has backlog throughout,
-unless the row says otherwise. Not in it: the time that a processor takes (`make bench`).
+simulated group, and the Braze double. Rows about the quota play a small one (90 requests in 3 s) against backlog; rows
+about latency play a whole workspace's. Not in it: the time that a processor takes (`make bench`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ from connector.simulation.scenario import Scenario
 from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
 from connector.simulation.world import EPOCH, KEY, Replica
 
-REQUESTS: Final = 90
+SMALL: Final = 90
+WHOLE: Final = 3000
 PER_S: Final = 3.0
 OBJECTS: Final = 75
-PARTITIONS: Final = 8
+PARTITIONS: Final = 16
 SETTLED_AFTER_S: Final = 6.0
 """Two windows, so that the start does not count."""
-
-ENDS_AFTER_S: Final = 36.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Row:
         others: Share of the quota that another client takes.
         skew: Of two partitions one has so many times as much; the group's halves differ as much.
         load: Share of the quota that is written; None: backlog.
+        requests: The quota, in any `PER_S` seconds.
+        lasts_s: Virtual seconds that count.
     """
 
     what: str
@@ -59,6 +60,8 @@ class Row:
     others: float = 0.0
     skew: float = 1.0
     load: float | None = None
+    requests: int = SMALL
+    lasts_s: float = 30.0
 
 
 ROWS: Final = (
@@ -67,9 +70,9 @@ ROWS: Final = (
     Row("another client takes half", 1, "bucket", 0.5),
     Row("another client takes half", 2, "bucket", 0.5),
     Row("another client takes half", 1, "clock", 0.5),
-    Row("1 % of the quota is written", load=0.01),
-    Row("10 % of the quota is written", load=0.1),
-    Row("80 % of the quota is written", load=0.8),
+    Row("1 % of the quota is written", load=0.01, requests=WHOLE),
+    Row("10 % of the quota is written", load=0.1, requests=WHOLE, lasts_s=9.0),
+    Row("80 % of the quota is written", load=0.8, requests=WHOLE, lasts_s=3.0),
 )
 
 
@@ -90,7 +93,9 @@ class Measured:
         row = self._row
         names = [TopicPartition("events", index) for index in range(PARTITIONS)]
         self._group = Group(names, self._clock, GroupFaults(), Random(1))
-        pool = RatePool((RateWindow(REQUESTS, PER_S, row.window),), others_per_s=row.others * REQUESTS / PER_S)
+        pool = RatePool(
+            (RateWindow(row.requests, PER_S, row.window),), others_per_s=row.others * self._row.requests / PER_S
+        )
         double = BrazeDouble(
             DoubleSettings(
                 api_keys={KEY: ALL_PERMISSIONS},
@@ -102,7 +107,7 @@ class Measured:
             Random(2),
             self._note,
         )
-        scenario = _scenario(row.replicas)
+        scenario = _scenario(row.replicas, row.requests)
         if row.load is None:
             for name, count in zip(names, self._backlogs(), strict=True):
                 for _ in range(count):
@@ -119,26 +124,27 @@ class Measured:
         before, refused = _requests(double), _refused(double)
         self._waited.clear()
         applied = self._applied
-        await asyncio.sleep(ENDS_AFTER_S - SETTLED_AFTER_S)
+        await asyncio.sleep(row.lasts_s)
         spent, refused = _requests(double) - before, _refused(double) - refused
         applied = self._applied - applied
         writing.cancel()
         for replica in replicas:
             await replica.kill(self._group)
         await self._group.close()
-        left = REQUESTS / PER_S * (ENDS_AFTER_S - SETTLED_AFTER_S) * (1 - row.others)
-        used = f"{(spent - refused) / left:.1%}"
+        left = self._row.requests / PER_S * row.lasts_s * (1 - row.others)
+        self.used_percent = 100 * (spent - refused) / left
+        self.refused_percent = 100 * refused / max(spent, 1)
         waits = sorted(self._waited) if row.load is not None else []
         return [
-            used,
-            f"{refused / max(spent, 1):.2%}",
+            f"{self.used_percent:.1f} %",
+            f"{self.refused_percent:.2f} %",
             f"{applied / max(spent - refused, 1):.1f}",
             *(f"{_quantile(waits, part) * 1000:.0f}" if waits else "" for part in (0.5, 0.99)),
         ]
 
     def _backlogs(self) -> list[int]:
         """Of each partition: enough for the whole play, or a part of that in every second: one replica has those."""
-        whole = REQUESTS / PER_S * ENDS_AFTER_S * OBJECTS
+        whole = self._row.requests / PER_S * (SETTLED_AFTER_S + self._row.lasts_s) * OBJECTS
         if self._row.skew == 1:
             return [int(whole * 1.1 / PARTITIONS)] * PARTITIONS
         most = whole * 2.2 / PARTITIONS
@@ -148,7 +154,7 @@ class Measured:
         if self._row.load is None:
             return
         rng = Random(4)
-        rate = self._row.load * REQUESTS / PER_S * OBJECTS
+        rate = self._row.load * self._row.requests / PER_S * OBJECTS
         while True:
             await asyncio.sleep(rng.expovariate(rate))
             self._write(rng.choice(names))
@@ -175,11 +181,12 @@ class Measured:
 _SCHEMA = parse_schema(orjson.loads((PACKAGED_SCHEMAS / "ProfileEvent.avsc").read_bytes()))
 
 
-def _scenario(replicas: int) -> Scenario:
+def _scenario(replicas: int, requests: int) -> Scenario:
     return Scenario(
         seed=1, records=0, users=1, span_s=1, replicas=replicas, partitions=PARTITIONS, settle_s=0.0,
-        requests=REQUESTS, per_s=PER_S, per_array=False, objects=OBJECTS, configured_objects=OBJECTS, poison=0,
+        requests=requests, per_s=PER_S, per_array=False, objects=OBJECTS, configured_objects=OBJECTS, poison=0,
         ambiguous_events="retry", commit_refusal=0, letter_refusal=0, buffer=100_000,
+        track_requests_max=96,
     )  # fmt: skip
 
 
@@ -198,13 +205,23 @@ def _quantile(ordered: list[float], part: float) -> float:
 def rows() -> Iterator[list[str]]:
     """One line a situation."""
     for row in ROWS:
-        yield [row.what, str(row.replicas), row.window, *Measured(row).cells]
+        yield [row.what, str(row.requests), str(row.replicas), row.window, *Measured(row).cells]
 
 
 def main() -> None:
     """Play and print."""
-    heads = ("situation", "replicas", "window", "used of what is left", "429s", "objects a request", "p50 ms", "p99 ms")
-    table = Table(*heads, title=f"{REQUESTS} requests of {OBJECTS} objects in {PER_S:g} s, virtual time")
+    heads = (
+        "situation",
+        "requests in 3 s",
+        "replicas",
+        "window",
+        "used of what is left",
+        "429s",
+        "objects a request",
+        "p50 ms",
+        "p99 ms",
+    )
+    table = Table(*heads, title=f"{OBJECTS} objects a request at most, virtual time")
     for cells in rows():
         table.add_row(*cells)
     Console(width=140).print(table)

@@ -32,6 +32,9 @@ _RESET_S_MIN: Final = 0.05
 _REMAINING_MIN: Final = 0.5
 """Even where nothing is left we ask now and then: only an answer tells that there is something again."""
 
+_NOT_LENT: Final = 0.1
+"""Of the quota is never borrowed: what others have on the wire is not in the count yet, and they may just begin."""
+
 _SLOW_START_S: Final = 3.0
 """After a 429 the pace grows from a tenth to the whole within this time."""
 
@@ -152,13 +155,17 @@ class SlidingWindow:
         """
         if seen.remaining is None or seen.reset_in_s is None or seen.limit != self.rate.requests:
             return
+        if seen.reset_in_s <= 0:  # an answer that was under way when its window ended
+            self._stretch = 1.0
+            return
         pace = self.rate.requests / self.rate.per_s
         left = max(seen.remaining, _REMAINING_MIN)
+        spare = max(seen.remaining - self.rate.requests * _NOT_LENT, _REMAINING_MIN)
         # Reset is told in whole seconds, rounded up. Slowing down supposes the shorter time, borrowing the longer one.
         longest_s = min(seen.reset_in_s, self.rate.per_s)
         shortest_s = max(longest_s - 1.0, _RESET_S_MIN)
         slowed = pace * shortest_s / left
-        self._stretch = slowed if slowed > 1 else max(min(1.0, pace * longest_s / left), self._share)
+        self._stretch = slowed if slowed > 1 else max(min(1.0, pace * longest_s / spare), self._share)
 
 
 class ClockWindow:

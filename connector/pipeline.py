@@ -154,6 +154,7 @@ class Pipeline:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._turn_due = False
+        self._is_over = False
         self._stopping = False
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
@@ -176,6 +177,7 @@ class Pipeline:
         try:
             await self._ended.wait()
         finally:
+            self._is_over = True
             if self._timer is not None:
                 self._timer.cancel()
             for task in self._tasks:
@@ -372,6 +374,8 @@ class Pipeline:
     def _turn(self) -> None:
         """Take one chunk in, send what may leave, and know when to look again. No await: nobody sees half of it."""
         self._turn_due = False
+        if self._is_over:
+            return
         try:
             taken = 0
             if self._sealed:

@@ -52,6 +52,8 @@ _ERRAND_CALL_S: Final = 2.0
 """While an errand waits, nothing is polled and no commit is made; so it waits shortly, and once."""
 
 _REVOKE_SLACK_S: Final = 2.0
+_LAST_COMMIT_S: Final = 3.0
+_COMMIT_AGAIN_S: Final = 0.1
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -357,13 +359,25 @@ class KafkaSource:
             except queue.Empty:
                 self.ticked_at = time.time()
                 self._serve(consumer)
-        word = self._commit(consumer, commits)
-        if isinstance(word, CommitRefused):
+        if isinstance(self._last_commit(consumer, commits), CommitRefused):
             self._tell(
                 Trouble("last_commit", "a leaving partition's last commit was refused; some repeat", halts=False)
             )
         for stay in stays:
             del self._flows[stay.name]
+
+    def _last_commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
+        """Commit what a leaving partition has to tell, again and again for a while.
+
+        Between two generations of a group the coordinator takes no commit, and that passes.
+        """
+        deadline = time.monotonic() + _LAST_COMMIT_S
+        while True:
+            word = self._commit(consumer, commits)
+            if not isinstance(word, CommitRefused) or time.monotonic() >= deadline:
+                return word
+            time.sleep(_COMMIT_AGAIN_S)
+            self.ticked_at = time.time()
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:  # noqa: ARG002  # its signature
         stays = self._stays(partitions) if partitions else [flow.stay for flow in self._flows.values()]

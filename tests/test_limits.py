@@ -113,12 +113,14 @@ def shared_pool() -> Pool:
         (QuotaHeaders(), 25),
         (QuotaHeaders(300, 150, 2.0), 25),  # as much is left as the group's pace needs
         (QuotaHeaders(300, 200, 2.0), 25),
-        (QuotaHeaders(300, 300, 2.0), 25 * 1.5),  # the others leave some: it would last for half as much again
+        (QuotaHeaders(300, 230, 2.0), 25),  # a tenth is not lent
+        (QuotaHeaders(300, 300, 2.0), 25 * 1.35),  # the others leave some: it would last for a third more
         (QuotaHeaders(300, 300, 0.5), 100),  # all that the workspace has, never more
         (QuotaHeaders(300, 100, 3.0), 25 / 2),  # somebody else spends it: half the pace lasts until the reset
         (QuotaHeaders(300, 0, 3.0), 25 / 400),  # now and then, to learn that there is something again
         (QuotaHeaders(250_000, 1, 3_000.0), 25),  # of the hour: says nothing of these seconds
         (QuotaHeaders(300, None, 2.0), 25),
+        (QuotaHeaders(300, 5, 0.0), 25),  # told of a window that is over
         (QuotaHeaders(300, 100, None), 25),
     ],
 )

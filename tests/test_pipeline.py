@@ -1,5 +1,6 @@
 """The flow as a whole, in virtual time, where a test wants a situation exactly so; `test_simulation` draws others."""
 
+import asyncio
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,8 @@ from connector.records import Kind
 from connector.simulation.checker import judge
 from connector.simulation.run import play
 from connector.simulation.scenario import Scenario, draw
-from connector.simulation.world import EPOCH, History
+from connector.simulation.virtual_time import VirtualLoop, run_virtually
+from connector.simulation.world import EPOCH, History, World
 
 LEASE_S = 8.0
 
@@ -161,6 +163,22 @@ def test_a_claim_that_outlives_its_process_is_never_sent_and_is_counted() -> Non
     unsent = [each for each in history.written if each.kind is Kind.CAMPAIGN and each.number not in sent]
     assert unsent
     assert history.skipped["claimed_unknown"] == len(unsent)
+
+
+def test_a_pipeline_that_has_ended_begins_no_request_any_more() -> None:
+    # A killed process leaves a turn in the loop's queue; what it began would be a task that nobody looks after.
+    tasks: list[str] = []
+
+    async def whole() -> None:
+        await World(
+            calm(records=2000, span_s=2.0, requests=100, happenings=[(0.2 + 0.1 * n, "kill") for n in range(15)]), loop
+        ).play(cured=True)
+        tasks.extend(task.get_coro().__qualname__ for task in asyncio.all_tasks() if task is not asyncio.current_task())
+
+    loop = VirtualLoop()
+    run_virtually(loop, whole())
+
+    assert "Pipeline._attempt" not in tasks
 
 
 # ---- too much is bad -------------------------------------------------------------------------------------------------

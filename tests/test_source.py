@@ -330,6 +330,7 @@ class Notes:
     def __init__(self) -> None:
         self.asked: list[tuple[str, list[int]]] = []
         self.refusal: KafkaError | None = None
+        self.refusals: list[KafkaError] = []
 
     def _note(self, what: str, partitions: Sequence[KafkaPartition]) -> None:
         self.asked.append((what, [each.partition for each in partitions]))
@@ -352,6 +353,8 @@ class Notes:
         self._note("commit", offsets)
         if self.refusal is not None:
             raise KafkaException(self.refusal)
+        if self.refusals:
+            raise KafkaException(self.refusals.pop(0))
         return list(offsets)
 
 
@@ -470,6 +473,20 @@ def test_a_commit_that_kafka_refuses_is_said_to_be_refused_and_can_be_made_again
     assert "ILLEGAL_GENERATION" in str(refused)
     notes.refusal = None
     assert still._commit(notes, [commit]) == [commit]
+
+
+def test_a_leaving_partitions_commit_is_made_again_when_it_is_refused_between_two_generations(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    (stay,) = own(still, 0)
+    notes = Notes()
+    notes.refusals = [KafkaError(KafkaError.REBALANCE_IN_PROGRESS)] * 2
+
+    word = still._last_commit(notes, [Commit(stay, NextOffset(5), "")])
+
+    assert word == [Commit(stay, NextOffset(5), "")]
+    assert notes.asked == [("commit", [0])] * 3
+    assert told == []
 
 
 def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(

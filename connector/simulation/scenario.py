@@ -43,6 +43,7 @@ class Scenario:
         expires_after_s: Of triggers; None: they never do.
         commit_delay_s: Least and greatest time until the coordinator answers a commit.
         breaker_run: Dead letters in a row after which a topic halts; 0: none. Not drawn.
+        track_requests_max: Of the connector, in hand at once. Not drawn.
     """
 
     seed: int
@@ -67,6 +68,7 @@ class Scenario:
     expires_after_s: float | None = None
     commit_delay_s: tuple[float, float] = (0.001, 0.02)
     breaker_run: int = 0
+    track_requests_max: int = 8
     last_commit_refusal: float = 0.0
     braze_faults: list[dict[str, Any]] = field(default_factory=list)
     happenings: list[tuple[float, Happening]] = field(default_factory=list)

@@ -117,7 +117,7 @@ class Replica:
             Pool([rate]),
             Pool([Rate(250_000, 3600.0)]),
             DeliveryPolicy(
-                track_requests_max=8,
+                track_requests_max=scenario.track_requests_max,
                 trigger_requests_max=4,
                 ambiguous_events=scenario.ambiguous_events,
                 campaigns=scenario.campaigns,

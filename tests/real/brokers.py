@@ -46,6 +46,15 @@ group.consumer.min.session.timeout.ms=5000
 _CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"  # any 16 bytes will do
 
 
+_NOBODY_YET = {
+    KafkaError.GROUP_ID_NOT_FOUND,
+    # A broker that has just come (back) does not answer for its groups at once.
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+
+
 class ApacheKafka:
     """One broker on the loopback interface, in a folder of its own; it keeps its ports over a restart.
 
@@ -137,7 +146,7 @@ class ApacheKafka:
         try:
             described = self.admin.describe_consumer_groups([group], request_timeout=20)[group].result(30)
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            if error.args[0].code() in _NOBODY_YET:
                 return {}
             raise
         return {

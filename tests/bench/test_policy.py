@@ -1,0 +1,23 @@
+"""What the rules make of the quota, in virtual time: short plays of the rows that `make bench-policy` prints."""
+
+import pytest
+
+from bench.policy import Measured, Row
+
+
+@pytest.mark.parametrize(
+    ("row", "used_at_least", "refused_at_most"),
+    [
+        (Row("backlog everywhere", 4, "clock", lasts_s=9.0), 97, 0),
+        (Row("backlog everywhere", 2, "bucket", lasts_s=9.0), 97, 0),
+        # Its half of the partitions gives the busy replica half of the quota; the rest is borrowed.
+        (Row("backlog 10:1 between partitions", 2, skew=10.0, lasts_s=9.0), 90, 0),
+        (Row("another client takes half", 2, others=0.5, lasts_s=9.0), 97, 1),
+    ],
+    ids=str,
+)
+def test_the_quota_is_used_and_hardly_anything_refused(row: Row, used_at_least: float, refused_at_most: float) -> None:
+    measured = Measured(row)
+
+    assert measured.used_percent >= used_at_least
+    assert measured.refused_percent <= refused_at_most
