@@ -104,9 +104,6 @@ class Prometheus:
         """Every metric that it has."""
         return set(json.loads(ask(f"{self.url}/api/v1/label/__name__/values")[1])["data"])
 
-    def firing(self, alert: str, job: str) -> bool:
-        return bool(self.query(f'ALERTS{{alertstate="firing", alertname="{alert}", job="{job}"}}'))
-
     def ever_fired(self) -> dict[str, set[str]]:
         """Alerts by job."""
         found: dict[str, set[str]] = {}

@@ -227,7 +227,7 @@ class Stage:
         folder: Empty.
         name: Prefix of every name at the broker.
         framing: Puts Confluent's header before a value of that kind.
-        command: What starts a connector.
+        command: What starts a connector; may be changed for those that come.
         braze: Shared with other stages, and closed by whoever made it; None: an own one, when it is asked for.
     """
 
@@ -249,7 +249,7 @@ class Stage:
         self._children = children
         self._folder = folder
         self.framing = framing
-        self._command = command
+        self.command = command
         self._replicas: list[Replica] = []
         self._workload = iter(Workload(1_000_000, 1, PACKAGED_SCHEMAS, int(time.time() * 1000)))
         self._shared_braze = braze
@@ -316,7 +316,7 @@ class Stage:
         file = self._folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
         child = self._children.start(
-            [*self._command, "run", "--config", file],
+            [*self.command, "run", "--config", file],
             self._folder / f"{name}.log",
             {"TEST_BRAZE_KEY": API_KEY},
         )
