@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from connector.braze import ATTRIBUTE_OPERATIONS, BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, TRACK_OBJECTS_MAX
+from connector.cost import EVENT_POINTS, attribute_points
 from connector.records import Assignment, Outbound
 from connector.suspicion import Shape, Suspicions, shape_of
 
@@ -89,15 +90,18 @@ class Piece:
         array: Where in the request it stands.
         encoded: The JSON object.
         records: One, or several in order when attributes were coalesced: the newest is last.
+        points: Data points that Braze bills for it.
     """
 
-    __slots__ = ("array", "encoded", "lane", "records")
+    __slots__ = ("array", "encoded", "lane", "points", "records")
 
     def __init__(self, lane: UserLane, array: Array, records: list[Outbound]) -> None:
         self.lane = lane
         self.array: Array = array
         self.records = records
-        self.encoded = orjson.dumps(records[0].object if len(records) == 1 else merged(records))
+        written = records[0].object if len(records) == 1 else merged(records)
+        self.encoded = orjson.dumps(written)
+        self.points = attribute_points(written) if array == "attributes" else EVENT_POINTS if array == "events" else 0
 
 
 class TrackBatch(NamedTuple):

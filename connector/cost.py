@@ -33,11 +33,12 @@ _OBJECT_CHANGES: Final = {"$add", "$update", "$remove"}
 
 def attribute_points(attributes: Mapping[str, Any]) -> int:
     """Data points of one object of `attributes[]`."""
-    points = 0
-    for name, value in attributes.items():
-        if name not in _FREE:
-            points += _points_of_object(value) if type(value) is dict else 1
-    return points
+    free = len(_FREE & attributes.keys())
+    if dict not in map(type, attributes.values()):  # nearly always
+        return len(attributes) - free
+    nested = (value for name, value in attributes.items() if type(value) is dict and name not in _FREE)
+    objects = list(nested)
+    return len(attributes) - free - len(objects) + sum(map(_points_of_object, objects))
 
 
 def _points_of_object(value: Mapping[str, Any]) -> int:

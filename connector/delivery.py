@@ -15,11 +15,10 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal, assert_never
 
-from connector.batching import Array, Batcher, Piece, merged
+from connector.batching import Array, Batcher, Piece
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
 from connector.channel import Channel, Halt
-from connector.cost import EVENT_POINTS, attribute_points
 from connector.limits import Pace, Pool, read_headers
 from connector.outcomes import (
     Ambiguous,
@@ -356,10 +355,9 @@ class Delivery:
             if len(records) > 1:
                 done.coalesced.extend(records[:-1])
             if piece.array == "attributes":
-                written = records[0].object if len(records) == 1 else merged(records)
-                attributes += attribute_points(written)
+                attributes += piece.points
             elif piece.array == "events":
-                events += EVENT_POINTS
+                events += piece.points
         for kind, points in ((Kind.AUDIENCE, attributes), (Kind.EVENT, events)):
             if points:
                 done.data_points[kind] = done.data_points.get(kind, 0) + points
