@@ -17,6 +17,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "socket.timeout.ms": 10_000,
     "socket.keepalive.enable": True,
     "topic.metadata.refresh.interval.ms": 30_000,
+    # A cluster that comes back may first say that it has no brokers. librdkafka then forgets those it knew and asks the
+    # bootstrap servers after this; by its default it is cut off for five minutes, and a commit waits as long.
+    "metadata.recovery.rebootstrap.trigger.ms": 10_000,
     # librdkafka's own buffer in front of ours: enough for a second of work, small enough for a small container.
     "queued.max.messages.kbytes": 16_384,
     "queued.min.messages": 20_000,
