@@ -98,6 +98,8 @@ class Committer:
             return
         if acknowledged:
             self.renew(asked)
+        if {commit.stay for commit in commits} - {commit.stay for commit in acknowledged} & books.accounts.keys():
+            self._telemetry.count("commit_failures_total")  # of one partition; the others' went well
         self._acknowledge(acknowledged, versions)
 
     def _acknowledge(self, commits: Sequence[Commit], versions: Mapping[Assignment, int]) -> None:

@@ -48,10 +48,15 @@ def _points_of_object(value: Mapping[str, Any]) -> int:
     if keys and keys <= _LIST_CHANGES:
         return sum(len(values) for values in value.values() if isinstance(values, list))
     if keys and keys <= _OBJECT_CHANGES:
-        return sum(_points_of_change(change) for changes in value.values() for change in changes)
+        return sum(_points_of_changes(changes) for changes in value.values())
     return len(value)
 
 
-def _points_of_change(change: Mapping[str, Any]) -> int:
-    new = change.get("$new_object", change)
+def _points_of_changes(changes: Any) -> int:
+    """A producer may write anything here, and Braze is the one to refuse it."""
+    return sum(map(_points_of_change, changes)) if isinstance(changes, list) else 1
+
+
+def _points_of_change(change: Any) -> int:
+    new = change.get("$new_object", change) if isinstance(change, dict) else change
     return len(new) if isinstance(new, dict) else 1

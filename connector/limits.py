@@ -6,8 +6,7 @@ every window of its pool.
 
 Why shares: replicas own disjoint partitions, so share = own partitions / all partitions sums to one over the group
 without any replica talking to another. What Braze reports (`X-RateLimit-Remaining`) is the truth for the whole
-workspace: less than the group's pace needs, and everybody slows down for whoever else is there; more, and a replica
-with work borrows what those without leave.
+workspace and may only lower what we think is left.
 """
 
 from __future__ import annotations
@@ -27,14 +26,6 @@ the limit in any window. 3 % is what the smoothness costs; more burst would cost
 _CLOCK_BURST_SHARE: Final = 0.10
 """Of a clock window's remaining quota may leave at once. The count bounds the window here, so burst costs nothing; it
 only keeps one busy minute from spending the hour."""
-
-_RESET_S_MIN: Final = 0.05
-_REMAINING_MIN: Final = 0.5
-"""Even where nothing is left we ask now and then: only an answer tells that there is something again."""
-
-_NOT_LENT: Final = 0.1
-_NOT_LENT_REQUESTS: Final = 8
-"""Of the quota is never borrowed: what others have on the wire is not in the count yet, and they may just begin."""
 
 _SLOW_START_S: Final = 3.0
 """After a 429 the pace grows from a tenth to the whole within this time."""
@@ -108,7 +99,6 @@ class SlidingWindow:
         self.rate = rate
         self._share = 1.0
         self._due = float("-inf")  # GCRA's theoretical arrival time
-        self._stretch = 1.0  # of the spacing: above 1 others spend this quota, too; below 1 idle replicas leave some
         self._space(1.0)
 
     def _space(self, share: float) -> None:
@@ -128,7 +118,6 @@ class SlidingWindow:
             return
         owed = max(0.0, self._due - now) / self._spacing_s
         self._share = share
-        self._stretch = 1.0
         self._space(share)
         self._due = now + max(owed, self._burst) * self._spacing_s
 
@@ -138,36 +127,15 @@ class SlidingWindow:
 
     def take(self, now: float, at: float, slowness: float) -> None:  # noqa: ARG002
         """Spend one token; `slowness` >= 1 stretches the spacing (slow start)."""
-        self._due = max(self._due, now) + self._spacing_s * (
-            max(slowness, self._stretch) if slowness > 1 else self._stretch
-        )
+        self._due = max(self._due, now) + self._spacing_s * slowness
 
     def headroom(self, now: float, at: float) -> float:  # noqa: ARG002
         """Share of the burst that is unspent, 0 to 1."""
         span = (self._burst + 1) * self._spacing_s
         return min(1.0, max(0.0, 1.0 - (self._due - now) / span))
 
-    def observe(self, seen: QuotaHeaders, now: float, at: float) -> None:  # noqa: ARG002
-        """Go by what Braze says is left: would it last until it resets, if the whole group went on at its pace?
-
-        If not, somebody else spends this quota, too, and we slow down; in a bucket that settles where what returns and
-        what is spent are equal, short of refusals. If there is more, replicas without work leave it, and it may be
-        borrowed. Headers that describe another window (the hour) say nothing of this one.
-        """
-        if seen.remaining is None or seen.reset_in_s is None or seen.limit != self.rate.requests:
-            return
-        if seen.reset_in_s <= 0:  # an answer that was under way when its window ended
-            self._stretch = 1.0
-            return
-        pace = self.rate.requests / self.rate.per_s
-        left = max(seen.remaining, _REMAINING_MIN)
-        kept = max(self.rate.requests * _NOT_LENT, _NOT_LENT_REQUESTS)
-        spare = max(seen.remaining - kept, _REMAINING_MIN)
-        # Reset is told in whole seconds, rounded up. Slowing down supposes the shorter time, borrowing the longer one.
-        longest_s = min(seen.reset_in_s, self.rate.per_s)
-        shortest_s = max(longest_s - 1.0, _RESET_S_MIN)
-        slowed = pace * shortest_s / left
-        self._stretch = slowed if slowed > 1 else max(min(1.0, pace * longest_s / spare), self._share)
+    def observe(self, seen: QuotaHeaders, now: float, at: float) -> None:
+        """A short window heals itself within its length; `Remaining` is used for clock windows only."""
 
 
 class ClockWindow:

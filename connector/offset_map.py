@@ -41,6 +41,10 @@ class ForeignMetadata(ValueError):
     """The text was not written by this connector, or was damaged on the way."""
 
 
+_DEFLATE_MOST: Final = 1032
+"""Bytes that one byte of deflate can stand for at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class OffsetMap:
     """What is known about a partition above its committed offset.
@@ -137,7 +141,9 @@ def _ranges_text(ranges: Sequence[Range], runs_key: str, bitmap_key: str, base: 
         return ""
     runs = f";{runs_key}={_base64(_to_runs(ranges, base))}"
     # A bitmap costs a bit an offset before compression; where the runs are few they always win and it is not tried.
-    if len(runs) <= 64:
+    # Nor does deflate shrink anything to less than a thousandth: where the span is so wide that the runs win anyway, a
+    # bit an offset would only cost memory.
+    if len(runs) <= 64 or (ranges[-1][1] - base) // 8 // _DEFLATE_MOST > len(runs):
         return runs
     return min(runs, f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}", key=len)
 

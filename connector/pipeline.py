@@ -595,7 +595,8 @@ class Pipeline:
             await self.committer.commit()
             if self._sealed:
                 self._wake()
-            taken = sum(len(chunk.records) for chunk in self._chunks)
+            chunks = [*self._chunks, *(chunk for waiting in self._sealed.values() for chunk in waiting)]
+            taken = sum(len(chunk.records) for chunk in chunks)
             gauges.show_books(self.telemetry, self.books)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())
 

@@ -297,8 +297,8 @@ class Settings(_Section):
                     f"topics.{name}.framing: plain values carry no schema id; with a registry all are framed"
                 )
         poll_ms = float(self.kafka.get("max.poll.interval.ms", 300_000))
-        if (self.revoke_deadline_s + 5) * 1000 >= poll_ms:
-            raise ValueError("revoke_deadline_s: must stay 5 s below kafka.max.poll.interval.ms")
+        if (self.revoke_deadline_s + 15) * 1000 >= poll_ms:  # two seconds of slack, three for the last commit, and that
+            raise ValueError("revoke_deadline_s: must stay 15 s below kafka.max.poll.interval.ms")
         return self
 
     def fingerprint(self) -> str:

@@ -372,12 +372,23 @@ class KafkaSource:
         Between two generations of a group the coordinator takes no commit, and that passes.
         """
         deadline = time.monotonic() + _LAST_COMMIT_S
+        left = list(commits)
         while True:
-            word = self._commit(consumer, commits)
-            if not isinstance(word, CommitRefused) or time.monotonic() >= deadline:
-                return word
+            word = self._commit(consumer, left)
+            if not isinstance(word, CommitRefused):
+                done = {commit.stay for commit in word}
+                left = [commit for commit in left if commit.stay not in done and self._may_commit(commit)]
+                if not left:
+                    return word
+            if time.monotonic() >= deadline:
+                return CommitRefused("not every partition was acknowledged")
             time.sleep(_COMMIT_AGAIN_S)
             self.ticked_at = time.time()
+
+    def _may_commit(self, commit: Commit) -> bool:
+        """Whether it is still ours to make, and lowers nothing."""
+        flow = self._flows.get(commit.stay.name)
+        return flow is not None and flow.stay == commit.stay and commit.next_offset >= flow.committed
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:  # noqa: ARG002  # its signature
         stays = self._stays(partitions) if partitions else [flow.stay for flow in self._flows.values()]
@@ -404,8 +415,7 @@ class KafkaSource:
         """Commit what is still ours to commit; one call, synchronous."""
         current: dict[Partition, Commit] = {}
         for commit in commits:
-            flow = self._flows.get(commit.stay.name)
-            if flow is not None and flow.stay == commit.stay and commit.next_offset >= flow.committed:
+            if self._may_commit(commit):
                 current[commit.stay.name] = commit
         if not current:
             return []

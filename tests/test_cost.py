@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector.cost import attribute_points
 from connector.double.settings import DoubleSettings
@@ -65,3 +67,16 @@ def test_a_trigger_costs_none() -> None:
     stage.delivery.campaigns.add([trigger("u", 0)], stage.now)
 
     assert stage.answer(stage.sent(), ACCEPTED).data_points == {}
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["$add", "$update", "$new_object", "inc", "x"]), inner)
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "external_id", "b"]), _JSON))
+def test_whatever_a_producer_writes_has_a_price(attributes: dict[str, object]) -> None:
+    assert attribute_points(attributes) >= 0

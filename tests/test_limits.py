@@ -95,50 +95,6 @@ def test_what_braze_says_is_left_bounds_a_clock_window() -> None:
     assert taken == 10
 
 
-def pace_after(pool: Pool, told: QuotaHeaders) -> float:
-    """Requests a second that a pool sends after an answer, over a window's length."""
-    pool.observe(told, 0.0, AT)
-    return len(sent(pool, 30.0)) / 30.0
-
-
-def shared_pool() -> Pool:
-    pool = Pool([Rate(300, 3.0)])
-    pool.set_share(0.25, 0.0)
-    return pool
-
-
-@pytest.mark.parametrize(
-    ("told", "per_s"),
-    [
-        (QuotaHeaders(), 25),
-        (QuotaHeaders(300, 150, 2.0), 25),  # as much is left as the group's pace needs
-        (QuotaHeaders(300, 200, 2.0), 25),
-        (QuotaHeaders(300, 230, 2.0), 25),  # a tenth is not lent
-        (QuotaHeaders(300, 300, 2.0), 25 * 1.35),  # the others leave some: it would last for a third more
-        (QuotaHeaders(300, 300, 0.5), 100),  # all that the workspace has, never more
-        (QuotaHeaders(300, 100, 3.0), 25 / 2),  # somebody else spends it: half the pace lasts until the reset
-        (QuotaHeaders(300, 0, 3.0), 25 / 400),  # now and then, to learn that there is something again
-        (QuotaHeaders(250_000, 1, 3_000.0), 25),  # of the hour: says nothing of these seconds
-        (QuotaHeaders(300, None, 2.0), 25),
-        (QuotaHeaders(300, 5, 0.0), 25),  # told of a window that is over
-        (QuotaHeaders(300, 100, None), 25),
-    ],
-)
-def test_the_pace_is_what_would_last_until_the_quota_resets(told: QuotaHeaders, per_s: float) -> None:
-    assert pace_after(shared_pool(), told) == pytest.approx(per_s, rel=0.06, abs=0.1)
-
-
-def test_what_was_borrowed_is_given_back_with_the_next_answer_and_at_a_rebalance() -> None:
-    pool = shared_pool()
-    pool.observe(QuotaHeaders(300, 300, 0.5), 0.0, AT)
-    assert pace_after(pool, QuotaHeaders(300, 200, 2.0)) == pytest.approx(25, rel=0.06)
-
-    pool = shared_pool()
-    pool.observe(QuotaHeaders(300, 300, 0.5), 0.0, AT)
-    pool.set_share(0.5, 0.0)
-    assert len(sent(pool, 30.0)) / 30.0 == pytest.approx(50, rel=0.06)
-
-
 def test_without_partitions_nothing_leaves() -> None:
     pool = Pool([Rate(10, 1.0)])
     pool.set_share(0.0, 0.0)

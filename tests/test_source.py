@@ -324,6 +324,14 @@ async def test_what_is_held_is_not_fetched_until_it_is_let_go(listening: Any, pr
 # ---- on a consumer that only takes notes ----------------------------------------------------------------------------
 
 
+class Answer:
+    """What Kafka says of one partition's commit."""
+
+    def __init__(self, asked: KafkaPartition, acknowledged: bool) -> None:
+        self.topic, self.partition = asked.topic, asked.partition
+        self.error = None if acknowledged else KafkaError(KafkaError.NOT_COORDINATOR)
+
+
 class Notes:
     """Stands where a Consumer would, and notes what is asked of it."""
 
@@ -331,6 +339,7 @@ class Notes:
         self.asked: list[tuple[str, list[int]]] = []
         self.refusal: KafkaError | None = None
         self.refusals: list[KafkaError] = []
+        self.unacknowledged: list[int] = []  # partitions, once
 
     def _note(self, what: str, partitions: Sequence[KafkaPartition]) -> None:
         self.asked.append((what, [each.partition for each in partitions]))
@@ -348,14 +357,15 @@ class Notes:
         assert timeout > 0
         return [KafkaPartition(each.topic, each.partition, 5) for each in partitions]
 
-    def commit(self, *, offsets: Sequence[KafkaPartition], asynchronous: bool) -> list[KafkaPartition]:
+    def commit(self, *, offsets: Sequence[KafkaPartition], asynchronous: bool) -> list[Answer]:
         assert not asynchronous
         self._note("commit", offsets)
         if self.refusal is not None:
             raise KafkaException(self.refusal)
         if self.refusals:
             raise KafkaException(self.refusals.pop(0))
-        return list(offsets)
+        missing, self.unacknowledged = self.unacknowledged, []
+        return [Answer(each, each.partition not in missing) for each in offsets]
 
 
 @pytest.fixture
@@ -487,6 +497,16 @@ def test_a_leaving_partitions_commit_is_made_again_when_it_is_refused_between_tw
     assert word == [Commit(stay, NextOffset(5), "")]
     assert notes.asked == [("commit", [0])] * 3
     assert told == []
+
+
+def test_of_several_leaving_partitions_those_that_were_refused_are_committed_again(still: KafkaSource) -> None:
+    first, second = own(still, 0, 1)
+    notes = Notes()
+    notes.unacknowledged = [1]
+    commits = [Commit(stay, NextOffset(5), "") for stay in (first, second)]
+
+    assert still._last_commit(notes, commits) == commits[1:]
+    assert notes.asked == [("commit", [0, 1]), ("commit", [1])]
 
 
 def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(
