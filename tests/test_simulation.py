@@ -19,6 +19,7 @@ FOUND = {
     402: "a claim that no commit had told of was taken for one that was",
     111_315: "room that a leaving partition made went unnoticed",
     1_008_233: "a successor wrote before it had taken back the word that nothing was on the wire",
+    1_098_759: "the checker took a repeat behind what its next owner knew to be delivered for a wrong order",
     1254: "a process killed before its first commit left no word that something was on the wire",
 }
 
