@@ -8,8 +8,9 @@ FROM ${BASE_IMAGE} AS build
 ARG LOCK=run
 COPY requirements/${LOCK}.txt /tmp/lock.txt
 # Only what is locked, by its hash. Nothing needs a compiler or a system library: the wheels bring their own.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m venv /opt/aiq-braze \
+RUN --mount=type=cache,target=/var/cache/pip \
+    export PIP_CACHE_DIR=/var/cache/pip \
+    && python3 -m venv /opt/aiq-braze \
     && /opt/aiq-braze/bin/python -m pip install --disable-pip-version-check --only-binary=:all: --no-compile --require-hashes --requirement /tmp/lock.txt \
     && /opt/aiq-braze/bin/python -m pip uninstall --yes pip setuptools
 COPY LICENSE /opt/aiq-braze/

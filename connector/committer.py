@@ -98,7 +98,8 @@ class Committer:
             return
         if acknowledged:
             self.renew(asked)
-        if {commit.stay for commit in commits} - {commit.stay for commit in acknowledged} & books.accounts.keys():
+        refused = {commit.stay for commit in commits} - {commit.stay for commit in acknowledged}
+        if not refused.isdisjoint(books.accounts):
             self._telemetry.count("commit_failures_total")  # of one partition; the others' went well
         self._acknowledge(acknowledged, versions)
 

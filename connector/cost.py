@@ -36,8 +36,7 @@ def attribute_points(attributes: Mapping[str, Any]) -> int:
     free = len(_FREE & attributes.keys())
     if dict not in map(type, attributes.values()):  # nearly always
         return len(attributes) - free
-    nested = (value for name, value in attributes.items() if type(value) is dict and name not in _FREE)
-    objects = list(nested)
+    objects = [value for name, value in attributes.items() if type(value) is dict and name not in _FREE]
     return len(attributes) - free - len(objects) + sum(map(_points_of_object, objects))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal, assert_never
 
-from connector.batching import Array, Batcher, Piece
+from connector.batching import Array, Batcher, Piece, UserLane
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
 from connector.channel import Channel, Halt
@@ -342,6 +342,10 @@ class Delivery:
             return
         lanes = dict.fromkeys([piece.lane for piece in request.load])
         request.load = []
+        self._release(request, lanes, now)
+
+    def _release(self, request: Request, lanes: Iterable[UserLane], now: float) -> None:
+        """These users have nothing left in the request."""
         if request.endpoint is Endpoint.TRACK:
             self.batcher.release(lanes, now, request.wrote)
         else:
@@ -495,10 +499,7 @@ class Delivery:
             request.load, request.rest = request.rest, []
         kept = {piece.lane for piece in (*request.load, *request.rest)}
         gone = [lane for lane in lanes if lane not in kept]
-        if request.endpoint is Endpoint.TRACK:
-            self.batcher.release(gone, now, request.wrote)
-        else:
-            self.campaigns.release(gone, now)
+        self._release(request, gone, now)
         if request.load:
             due = now if due is None else due
             self._channel(request).again(request, due, is_paced=is_paced and due > now)

@@ -384,6 +384,7 @@ class KafkaSource:
                 return CommitRefused("not every partition was acknowledged")
             time.sleep(_COMMIT_AGAIN_S)
             self.ticked_at = time.time()
+            self._serve(consumer)  # what stays here is claimed and committed meanwhile
 
     def _may_commit(self, commit: Commit) -> bool:
         """Whether it is still ours to make, and lowers nothing."""
