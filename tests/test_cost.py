@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.cost import attribute_points
@@ -77,6 +77,10 @@ _JSON = st.recursive(
 )
 
 
+@example({"a": {"$add": "x"}})
+@example({"a": {"$update": 5}})
+@example({"a": {"$remove": None}})
+@example({"a": {"$update": ["x"]}})
 @given(st.dictionaries(st.sampled_from(["a", "external_id", "b"]), _JSON))
 def test_whatever_a_producer_writes_has_a_price(attributes: dict[str, object]) -> None:
     assert attribute_points(attributes) >= 0
