@@ -68,6 +68,16 @@ def test_every_metric_of_a_rule_is_one_that_is_exported(path: Path) -> None:
         assert set(re.findall(rf"\b{PREFIX.rstrip('_')}:[a-z0-9_:]+", rule["expr"])) <= RECORDED, rule
 
 
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_what_is_recorded_is_read_in_the_same_group_and_later(path: Path) -> None:
+    # Groups are evaluated in any order, and the value of the turn before may be too old to be seen.
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+        recorded: set[str] = set()
+        for rule in group["rules"]:
+            assert {name for name in RECORDED if name in rule["expr"]} <= recorded, rule
+            recorded |= {rule["record"]} if "record" in rule else set()
+
+
 def test_a_metric_that_nobody_exports_is_found() -> None:
     assert unknown_names("sum(rate(aiq_braze_records_lost_total[5m])) / aiq_braze_halted") == {
         "aiq_braze_records_lost_total"
