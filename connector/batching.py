@@ -5,7 +5,9 @@ Pure; `now` is monotonic seconds. A *lane* is one user's waiting work. Its invar
 - a lane with a request in flight gives nothing (one replica never has two track requests of one user in flight);
 - what a lane gives leaves in the order in which it came, attributes merged into one object, events one by one;
 - after an attribute write was attempted, the lane's attributes wait `settle_s` (Braze may apply separate requests in
-  any order); its events do not.
+  any order); its events do not;
+- after one was refused, they wait until its dead letter is written: a crash before that brings it back, and should
+  Braze take it then, it must not come behind a newer one that is known to be settled.
 
 A topic holds one kind, so the order of one user's records in one partition never spans attributes and events.
 """
@@ -69,13 +71,14 @@ class UserLane:
 class Lane(UserLane):
     """One user's waiting attributes and events."""
 
-    __slots__ = ("attributes", "events", "held_until", "listed", "ready_attributes", "ready_events", "since")
+    __slots__ = ("attributes", "events", "held_until", "letters", "listed", "ready_attributes", "ready_events", "since")
 
     def __init__(self, user: str) -> None:
         super().__init__(user)
         self.attributes: list[Outbound] = []
         self.events: list[Outbound] = []
         self.held_until = _NEVER  # his attributes wait until then
+        self.letters = 0  # and until so many dead letters are written
         self.listed = False  # stands in the queue of ready lanes
         self.since = 0.0  # when he was listed
         self.ready_attributes = 0  # what he adds to the batcher's counts of ready objects
@@ -229,7 +232,7 @@ class Batcher:
                 self._hold(lane, hold_until)
             lane.attributes.append(record)
             self.waiting += 1
-            if lane.ready_attributes != (not lane.busy and lane.held_until <= now):
+            if lane.ready_attributes != (not lane.busy and not lane.letters and lane.held_until <= now):
                 self._refresh(lane, now)
 
     def add_events(self, records: Iterable[Outbound], now: float) -> None:
@@ -360,6 +363,20 @@ class Batcher:
                 self._hold(lane, now + self._settle_s)
             self._take_up(lane, now)
 
+    def await_letter(self, user: str, now: float) -> None:
+        """An attribute write of this user was refused: his next one waits until `letter_written`."""
+        lane = self._lanes.get(user)
+        if lane is None:
+            lane = self._lanes[user] = Lane(user)
+        lane.letters += 1
+        self._refresh(lane, now)
+
+    def letter_written(self, user: str, now: float) -> None:
+        """The dead letter of a refused one is in Kafka."""
+        lane = self._lanes[user]
+        lane.letters -= 1
+        self._take_up(lane, now)
+
     def withdraw(self, stays: set[Assignment], now: float) -> list[Outbound]:
         """Take out all that waits for these stays (their partitions leave) and return it; none of it was sent."""
         gone: list[Outbound] = []
@@ -442,7 +459,7 @@ class Batcher:
         if lane.busy:
             attributes = events = 0
         else:
-            attributes = 1 if lane.attributes and lane.held_until <= now else 0
+            attributes = 1 if lane.attributes and not lane.letters and lane.held_until <= now else 0
             events = len(lane.events)
         self._ready_attributes += attributes - lane.ready_attributes
         self._ready_events += events - lane.ready_events
@@ -461,7 +478,7 @@ class Batcher:
             self._forget_if_idle(lane, now)
 
     def _forget_if_idle(self, lane: Lane, now: float) -> None:
-        idle = not (lane.attributes or lane.events or lane.busy) and lane.held_until <= now
+        idle = not (lane.attributes or lane.events or lane.busy or lane.letters) and lane.held_until <= now
         # A hold may outlive its lane, and the user have a new one by then.
         if idle and self._lanes.get(lane.user) is lane:
             del self._lanes[lane.user]

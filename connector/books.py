@@ -70,13 +70,16 @@ class Account:
         hold_until: Monotonic time before which none of its attribute writes is sent, on behalf of an earlier owner.
         inherited_epoch: Leader epoch that the inherited map was written under; None: not known, or nothing inherited.
         leader_epoch: Of the newest record taken, or inherited.
+        rejected: Offsets of audience records that could not become an object and whose letters are not written. One
+            that comes back may be understood by then, and must not come behind a newer write of its user that is known
+            to be settled. Nobody knows whom it is about, so the map is silent above the lowest.
         is_sealed: The last commit says that nothing is on the wire, and must not go on saying so once something is:
             whoever came then would not wait for it. A commit of ours breaks the seal.
     """
 
     __slots__ = (
         "_asked", "_marks", "hold_until", "inherited_epoch", "is_sealed", "kind", "leader_epoch", "ledger", "map_chars",
-        "settle_until_ms", "stay",
+        "rejected", "settle_until_ms", "stay",
     )  # fmt: skip
 
     def __init__(self, start: StayStart, kind: Kind, ledger: Ledger, hold_until: float) -> None:
@@ -86,6 +89,7 @@ class Account:
         self.hold_until = hold_until
         self.inherited_epoch: int | None = None
         self.leader_epoch: int | None = None
+        self.rejected: set[int] = set()
         self.is_sealed = False
         self.settle_until_ms = 0
         self.map_chars = 0
@@ -96,7 +100,11 @@ class Account:
     def offset_map(self, settle_until_ms: int, writer: str, *, closed: bool) -> OffsetMap:
         """What goes beside the committable offset."""
         ledger = self.ledger
-        return OffsetMap(ledger.settled_above(), settle_until_ms, closed, self.leader_epoch, ledger.claimed(), writer)
+        settled = ledger.settled_above()
+        if self.rejected:
+            lowest = min(self.rejected)
+            settled = tuple((first, min(end, lowest)) for first, end in settled if first < lowest)
+        return OffsetMap(settled, settle_until_ms, closed, self.leader_epoch, ledger.claimed(), writer)
 
     def ask(self, commit: Commit) -> None:
         """A commit is on its way to Kafka."""
@@ -249,6 +257,12 @@ class Books:
             self.late += len(settled) - closed
         return by_stay
 
+    def reject(self, stay: Assignment, offset: int) -> None:
+        """This record cannot become an object: it waits for its dead letter."""
+        account = self.accounts.get(stay)
+        if account is not None and account.kind is Kind.AUDIENCE:
+            account.rejected.add(offset)
+
     def settle_one(self, stay: Assignment, offset: int, fate: Fate) -> bool:
         """One record that never became an object has its fate; False: its partition has left."""
         account = self.accounts.get(stay)
@@ -256,6 +270,7 @@ class Books:
             self.late += 1
             return False
         account.ledger.settle(offset)
+        account.rejected.discard(offset)
         self.tallies[stay.topic].settled[fate] += 1
         return True
 

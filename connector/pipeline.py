@@ -141,6 +141,8 @@ class Pipeline:
             breaker=policy.breaker,
             schema_id_of=lambda topic, record: translators[topic].schema_id(record),
             repeats=self._repeats,
+            batcher=delivery.batcher,
+            wake=self._wake,
             clock=clock,
             telemetry=telemetry,
             troubles=self.troubles,
@@ -156,6 +158,7 @@ class Pipeline:
         self._turn_due = False
         self._is_over = False
         self._stopping = False
+        self._has_begun = False
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
         self.committer = Committer(source, self.books, policy.lease_s, clock, telemetry, self.troubles)
@@ -171,9 +174,12 @@ class Pipeline:
             BaseException: A fault of ours, from whichever task it came.
         """
         self._loop = asyncio.get_running_loop()
+        self._has_begun = True
         self._source.start(self.on_event)
         self._spawn(self._commit_forever())
         self._spawn(self.committer.watch())
+        if self._stopping:  # asked to before it had begun
+            self._spawn(self._leave())
         try:
             await self._ended.wait()
         finally:
@@ -193,7 +199,8 @@ class Pipeline:
             self._stopping = True
             self.telemetry.log("info", "shutdown_started", drain_deadline_s=self._policy.drain_deadline_s)
             self._source.hold(held=True)
-            self._spawn(self._leave())
+            if self._has_begun:
+                self._spawn(self._leave())
 
     @property
     def is_stopping(self) -> bool:

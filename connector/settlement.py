@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from connector.batching import Batcher
 from connector.books import Books
 from connector.braze import Endpoint
 from connector.breaker import Breaker, BreakerPolicy
@@ -33,6 +34,8 @@ class Settlement:
         breaker: When a topic of which too much is bad halts.
         schema_id_of: A record's writer schema, for its letter; None where it has no id.
         repeats: Told of triggers that were not sent after all.
+        batcher: Told whose next attributes wait for a letter.
+        wake: Called when something may leave that has waited for one.
         clock: Time.
         telemetry: Metrics and log.
         troubles: Told of a topic that halts.
@@ -49,6 +52,8 @@ class Settlement:
         breaker: BreakerPolicy,
         schema_id_of: Callable[[str, KafkaRecord], int | None],
         repeats: Repeats,
+        batcher: Batcher,
+        wake: Callable[[], None],
         clock: Clock,
         telemetry: Telemetry,
         troubles: Troubles,
@@ -61,6 +66,8 @@ class Settlement:
         self._breakers = {topic: Breaker(breaker) for topic in books.kinds}
         self._schema_id_of = schema_id_of
         self._repeats = repeats
+        self._batcher = batcher
+        self._wake = wake
         self._clock = clock
         self._telemetry = telemetry
         self._troubles = troubles
@@ -101,8 +108,14 @@ class Settlement:
                 endpoint = Endpoint.TRIGGER if kind is Kind.CAMPAIGN else Endpoint.TRACK
                 self._telemetry.count("braze_object_errors_total", 1, endpoint)
             self._bury(
-                stay, dead.record.record, dead.reason, dead.detail, status=dead.status, attempts=dead.attempts
-            )  # fmt: skip
+                stay,
+                dead.record.record,
+                dead.reason,
+                dead.detail,
+                status=dead.status,
+                attempts=dead.attempts,
+                refused=dead.record,
+            )
         if done.may_double:
             self._telemetry.count("possible_duplicates_total", done.may_double)
         self.news.set()
@@ -128,6 +141,7 @@ class Settlement:
         """The record cannot become an object of Braze's."""
         if rejected.reason in _DECODING:
             self._telemetry.count("decode_errors_total", 1, rejected.reason)
+        self._books.reject(stay, record.offset())
         self._bury(stay, record, rejected.reason, rejected.detail)
 
     def _settle(self, records: Sequence[Outbound], fate: Fate) -> Mapping[Assignment, Sequence[Outbound]]:
@@ -162,6 +176,7 @@ class Settlement:
         *,
         status: int = 0,
         attempts: int = 0,
+        refused: Outbound | None = None,
     ) -> None:
         if stay not in self._books.accounts:
             return  # its next owner decides
@@ -181,7 +196,10 @@ class Settlement:
             attempts=attempts,
         )
         self._open_letters[stay] = self._open_letters.get(stay, 0) + 1
-        self._spawn(self._write(stay, record, headers, reason))
+        user = refused.user if refused is not None and kind is Kind.AUDIENCE else None
+        if user is not None:
+            self._batcher.await_letter(user, self._clock.now())
+        self._spawn(self._write(stay, record, headers, reason, user))
 
     def _halt(self, topic: str) -> None:
         reason = f"dead_letter_breaker:{topic}"
@@ -197,13 +215,21 @@ class Settlement:
         self._halted(topic)
 
     async def _write(
-        self, stay: Assignment, record: KafkaRecord, headers: list[tuple[str, bytes]], reason: Reason
+        self,
+        stay: Assignment,
+        record: KafkaRecord,
+        headers: list[tuple[str, bytes]],
+        reason: Reason,
+        user: str | None,
     ) -> None:
         try:
             await self._dead_letters.write(record, headers)
             if self._settle_one(stay, record, Fate.DEAD_LETTERED):
                 self._telemetry.count("records_dead_lettered_total", 1, reason)
         finally:
+            if user is not None:
+                self._batcher.letter_written(user, self._clock.now())
+                self._wake()
             left = self._open_letters.pop(stay) - 1
             if left:
                 self._open_letters[stay] = left

@@ -102,6 +102,10 @@ def forget_the_epoch(patch: Patch) -> None:
     patch.setattr(Assignment, "__hash__", lambda one: hash(one[:2]))
 
 
+def believe_a_map_after_a_truncation(patch: Patch) -> None:
+    patch.setattr(Books, "_disown_what_was_rewritten", lambda *_: None)
+
+
 # ---- P2: order -------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +288,7 @@ MUTANTS = [
             settle_a_dead_letter_before_the_broker_has_it,
             map_an_open_offset_as_settled,
             forget_the_epoch,
+            believe_a_map_after_a_truncation,
         )
     ),
     *(

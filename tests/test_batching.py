@@ -112,6 +112,23 @@ def test_an_earlier_owner_s_settle_time_holds_what_was_ready_before() -> None:
     assert len(taken(waiting, 3.0)) == 1
 
 
+def test_the_next_write_of_a_user_waits_for_the_letter_of_a_refused_one() -> None:
+    waiting = batcher(settle_s=0.0)
+    waiting.add_attributes([attributes("u", 0)], 0.0)
+    end(waiting, taken(waiting), 0.0)
+    waiting.await_letter("u", 0.0)
+    waiting.await_letter("u", 0.0)
+    waiting.add_attributes([attributes("u", 1), attributes("v", 2)], 0.0)
+    waiting.add_events([event("u", 3)], 0.0)
+
+    assert sorted(offsets(taken(waiting))) == [(2,), (3,)]
+    waiting.release({waiting._lanes["u"]}, 1.0)
+    waiting.letter_written("u", 1.0)
+    assert taken(waiting, 100.0) == []
+    waiting.letter_written("u", 100.0)
+    assert offsets(taken(waiting, 100.0)) == [(1,)]
+
+
 def test_a_shorter_hold_does_not_lift_a_longer_one() -> None:
     waiting = batcher(settle_s=1.0)
     waiting.add_attributes([attributes("u", 0)], 0.0)
@@ -428,6 +445,7 @@ class BatcherAgainstLists(RuleBasedStateMachine):
         self.attributes: dict[str, list[Outbound]] = {user: [] for user in USERS}
         self.events: dict[str, list[Outbound]] = {user: [] for user in USERS}
         self.held_until = dict.fromkeys(USERS, float("-inf"))
+        self.letters = dict.fromkeys(USERS, 0)
         self.in_flight: list[list[Piece]] = []
         self.profiles: dict[str, dict[str, Any]] = {user: {} for user in USERS}
         self.expected: dict[str, dict[str, Any]] = {user: {} for user in USERS}
@@ -473,7 +491,8 @@ class BatcherAgainstLists(RuleBasedStateMachine):
     def is_ready(self, user: str) -> bool:
         if any(piece.lane.user == user for pieces in self.in_flight for piece in pieces):
             return False
-        return bool(self.events[user] or (self.attributes[user] and self.held_until[user] <= self.now))
+        may_write = not self.letters[user] and self.held_until[user] <= self.now
+        return bool(self.events[user] or (self.attributes[user] and may_write))
 
     @rule(headroom=st.sampled_from([0.0, 0.5, 1.0]), draining=st.booleans())
     def take(self, headroom: float, draining: bool) -> None:
@@ -501,6 +520,7 @@ class BatcherAgainstLists(RuleBasedStateMachine):
             del waiting[: len(records)]
             if piece.array == "attributes":
                 assert self.held_until[user] <= self.now
+                assert not self.letters[user]
                 assert [each.array for each in pieces if each.lane is piece.lane].count("attributes") == 1
                 assert orjson.loads(piece.encoded) == merged(records)
             else:
@@ -568,6 +588,18 @@ class BatcherAgainstLists(RuleBasedStateMachine):
         shapes = list(self.batcher.suspicions._objects)
         self.batcher.suspicions.accepted(data.draw(st.sampled_from(shapes)), data.draw(st.integers(1, 10)))
 
+    @rule(user=st.sampled_from(USERS))
+    def await_letter(self, user: str) -> None:
+        self.batcher.await_letter(user, self.now)
+        self.letters[user] += 1
+
+    @precondition(lambda self: any(self.letters.values()))
+    @rule(data=st.data())
+    def letter_written(self, data: st.DataObject) -> None:
+        user = data.draw(st.sampled_from([user for user, count in self.letters.items() if count]))
+        self.batcher.letter_written(user, self.now)
+        self.letters[user] -= 1
+
     @rule(objects=st.integers(1, 3))
     def lower_the_limit(self, objects: int) -> None:
         self.limit = TrackLimit(min(objects, self.limit.objects), self.limit.per_array, self.limit.body_bytes)
@@ -588,6 +620,10 @@ class BatcherAgainstLists(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "batcher"):
             return
+        for user, count in self.letters.items():
+            for _ in range(count):
+                self.batcher.letter_written(user, self.now)
+            self.letters[user] = 0
         while self.in_flight or self.batcher.waiting:
             for pieces in self.in_flight:
                 self.ended += [record for piece in pieces for record in piece.records]

@@ -49,6 +49,30 @@ def test_what_an_earlier_life_settled_needs_no_more_work() -> None:
     assert books.imbalance() == 0
 
 
+def test_above_an_audience_record_that_waits_for_its_letter_the_map_is_silent() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books)
+    books.admit(account, consumed(AUDIENCES, 0, 1, 2, 3))
+    books.reject(AUDIENCES, 2)
+    for offset in (1, 3):
+        books.settle_one(AUDIENCES, offset, Fate.DELIVERED)
+
+    assert told(books.commit_of(account, AT_MS, closed=False)).settled == ((1, 2),)
+    books.settle_one(AUDIENCES, 2, Fate.DEAD_LETTERED)
+    assert told(books.commit_of(account, AT_MS, closed=False)).settled == ((1, 4),)
+
+
+@pytest.mark.parametrize("stay", [EVENTS, CAMPAIGNS])
+def test_above_other_records_that_wait_for_their_letters_it_is_not(stay: Assignment) -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, stay)
+    books.admit(account, consumed(stay, 0, 1))
+    books.reject(stay, 0)
+    books.settle_one(stay, 1, Fate.DELIVERED)
+
+    assert told(books.commit_of(account, AT_MS, closed=False)).settled == ((1, 2),)
+
+
 def test_foreign_metadata_is_ignored_and_counted() -> None:
     books = Books(KINDS, 5.0)
     account = opened(books, offset=10, left="bWFnaWM=")

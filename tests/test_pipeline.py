@@ -25,7 +25,7 @@ def calm(**changes: Any) -> Scenario:
         draw(0),
         records=120, users=10, span_s=20.0, replicas=1, partitions=2, settle_s=0.0, requests=3000, per_s=3.0,
         per_array=False, objects=75, configured_objects=75, poison=0.0, ambiguous_events="retry",
-        commit_refusal=0.0, letter_refusal=0.0, buffer=1000, braze_faults=[], happenings=[],
+        commit_refusal=0.0, letter_refusal=0.0, buffer=1000, braze_faults=[], happenings=[], breaker_run=0,
     )  # fmt: skip
     return replace(quiet, **changes)
 
@@ -208,3 +208,15 @@ def test_a_trigger_that_expires_while_kafka_takes_its_claim_is_not_sent() -> Non
     sent = [each for each in history.applied if each.array == "recipients"]
     assert sent == []
     assert judge(history) == []
+
+
+def test_a_process_that_is_asked_to_stop_before_it_has_begun_ends_in_good_order() -> None:
+    async def whole() -> History:
+        world = World(calm(records=1, span_s=1.0), loop)
+        world._start_replica()
+        world._replicas[0].pipeline.stop()
+        return await world.play(cured=True)
+
+    loop = VirtualLoop()
+
+    assert judge(run_virtually(loop, whole())) == []

@@ -6,13 +6,17 @@ Pure. Every verdict starts with the promise that it breaks.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 from connector.double.application import Applied
-from connector.offset_map import Range, decode
+from connector.offset_map import OffsetMap, Range, decode
 from connector.records import Kind, TopicPartition
+from connector.simulation.scenario import Scenario
 from connector.simulation.world import EPOCH, History, Written
+
+Ranges = tuple[Range, ...]
 
 _ARRAYS = {"attributes": 0, "events": 1, "recipients": 2}
 
@@ -24,7 +28,7 @@ def judge(history: History) -> list[str]:
     if not history.is_settled:
         found.append("P1: not everything was settled although everything was cured")
     arrivals = _arrivals(history)
-    dead = {(where, offset): at for where, offset, _, at in reversed(history.letters)}
+    dead = _dead(history)
     excused = _excused(history, arrivals)
     found += _lost(history, arrivals, dead, excused)
     found += _early_commits(history, arrivals, dead, excused)
@@ -39,7 +43,12 @@ def judge(history: History) -> list[str]:
         if twice:
             found.append(f"P4: {len(twice)} records reached Braze twice although nothing was ambiguous")
     # A share that moves in the middle of a window may cost the one request that its last owner had just sent.
-    moves = sum(1 for _, what in scenario.happenings if what not in {"cut", "mend"}) + scenario.replicas - 1
+    moves = (
+        sum(1 for _, what in scenario.happenings if what not in {"cut", "mend"})
+        + scenario.replicas
+        - 1
+        + history.restarts
+    )
     if history.rate_refusals > 2 * moves:
         found.append(f"P5: {history.rate_refusals} requests were refused for their rate")
     bound = max(scenario.buffer, 0) + 50 * scenario.partitions * 3
@@ -71,6 +80,38 @@ def _arrivals(history: History) -> dict[int, list[tuple[Place, float]]]:
     return found
 
 
+def _dead(history: History) -> dict[int, tuple[float, str]]:
+    """When each record's first dead letter was written and the last one's reason, by the record's number."""
+    letters: dict[tuple[TopicPartition, int], list[tuple[float, str]]] = defaultdict(list)
+    for where, offset, reason, at in history.letters:
+        letters[where, offset].append((at, reason))
+    found: dict[int, tuple[float, str]] = {}
+    for written in history.written:
+        own = [letter for letter in letters[written.where, written.offset] if _lay_there(written, letter[0])]
+        if own:
+            found[written.number] = (own[0][0], own[-1][1])
+    return found
+
+
+def _lay_there(written: Written, at: float) -> bool:
+    """Whether the record was in its partition then: after a truncation another one has its offset."""
+    return written.written_at <= at and (written.truncated_at is None or at <= written.truncated_at)
+
+
+def _tells_of(commit: tuple[float, int, str], written: Written, ranges: Callable[[OffsetMap], Ranges]) -> bool:
+    """Whether a commit says that the record needs no more work.
+
+    A map that was written under an earlier leader than the record speaks of another record, and its reader knows.
+    """
+    at, next_offset, text = commit
+    if not _lay_there(written, at):
+        return False
+    said = decode(text, next_offset) if text else OffsetMap()
+    is_of_its_time = said.leader_epoch is None or said.leader_epoch >= written.epoch
+    in_map = is_of_its_time and any(start <= written.offset < end for start, end in ranges(said))
+    return written.offset < next_offset or in_map
+
+
 def _excused(history: History, arrivals: dict[int, Any]) -> set[int]:
     """Numbers of records that need not arrive: skipped by a rule, repeats, and triggers whose claim outlived a process.
 
@@ -80,17 +121,21 @@ def _excused(history: History, arrivals: dict[int, Any]) -> set[int]:
     excused = {written.number for written in history.written if written.expected_skip}
     excused |= {written.number for written in history.written if written.repeats is not None}
     if scenario.campaigns == "at_most_once" and scenario.may_double:
-        claimed: dict[TopicPartition, set[int]] = defaultdict(set)
-        for where, commits in history.commits.items():
-            for _, next_offset, metadata in commits:
-                for start, end in decode(metadata, next_offset).claimed if metadata else ():
-                    claimed[where].update(range(start, end))
         excused |= {
             written.number
             for written in history.written
-            if written.number not in arrivals and written.offset in claimed[written.where]
+            if written.number not in arrivals
+            and any(_tells_of(commit, written, _claimed) for commit in history.commits[written.where])
         }
     return excused
+
+
+def _claimed(said: OffsetMap) -> Ranges:
+    return said.claimed
+
+
+def _settled(said: OffsetMap) -> Ranges:
+    return said.settled
 
 
 def _messaged_twice(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
@@ -122,35 +167,27 @@ def _sent_too_late(history: History, arrivals: dict[int, list[tuple[Place, float
 
 def _repeated_what_was_told(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
     """Records that arrived again after a commit had told that they were settled: no crash excuses that."""
-    twice: dict[TopicPartition, list[tuple[int, float]]] = defaultdict(list)
+    found = 0
     for written in history.written:
         times = sorted(at for _, at in arrivals.get(written.number, ()))
         if len(times) > 1:
-            twice[written.where].append((written.offset, times[-1]))
-    found = 0
-    for where, repeated in twice.items():
-        commits = [(at, next_offset, _settled(next_offset, text)) for at, next_offset, text in history.commits[where]]
-        for offset, last_at in repeated:
             found += any(
-                at < last_at and (offset < next_offset or any(start <= offset < end for start, end in settled))
-                for at, next_offset, settled in commits
+                commit[0] < times[-1] and _tells_of(commit, written, _settled)
+                for commit in history.commits[written.where]
             )
     return [f"P4: {found} records reached Braze again after a commit had told of their end"] if found else []
 
 
-def _settled(next_offset: int, metadata: str) -> tuple[Range, ...]:
-    return decode(metadata, next_offset).settled if metadata else ()
-
-
 def _lost(
-    history: History, arrivals: dict[int, Any], dead: dict[tuple[TopicPartition, int], float], excused: set[int]
+    history: History, arrivals: dict[int, Any], dead: dict[int, tuple[float, str]], excused: set[int]
 ) -> list[str]:
     lost = [
         written
         for written in history.written
         if written.number not in excused
+        and written.truncated_at is None
         and written.number not in arrivals
-        and (written.where, written.offset) not in dead
+        and written.number not in dead
     ]
     return [f"P1: {len(lost)} records are neither applied nor dead letters"] if lost else []
 
@@ -158,28 +195,24 @@ def _lost(
 def _early_commits(
     history: History,
     arrivals: dict[int, list[tuple[Place, float]]],
-    dead: dict[tuple[TopicPartition, int], float],
+    dead: dict[int, tuple[float, str]],
     excused: set[int],
 ) -> list[str]:
     """A commit (or its map) that tells of a record which had not reached its end by then."""
-    done_at: dict[TopicPartition, list[tuple[int, float]]] = defaultdict(list)
+    early = 0
     for written in history.written:
         if written.number in excused:
             continue
         times = [at for _, at in arrivals.get(written.number, ())]
-        if (written.where, written.offset) in dead:
-            times.append(dead[written.where, written.offset])
-        done_at[written.where].append((written.offset, min(times, default=float("inf"))))
-    early = backwards = 0
-    for where, commits in history.commits.items():
-        last = -1
-        for at, next_offset, metadata in commits:
-            backwards += next_offset < last
-            last = max(last, next_offset)
-            settled = _settled(next_offset, metadata)
-            for offset, done in done_at[where]:
-                told = offset < next_offset or any(start <= offset < end for start, end in settled)
-                early += told and done > at
+        if written.number in dead:
+            times.append(dead[written.number][0])
+        done = min(times, default=float("inf"))
+        early += sum(
+            done > commit[0] and _tells_of(commit, written, _settled) for commit in history.commits[written.where]
+        )
+    backwards = sum(
+        after < before for commits in history.commits.values() for (_, before, _), (_, after, _) in pairwise(commits)
+    )
     found = []
     if early:
         found.append(f"P1: {early} times a commit told of a record that had not reached its end")
@@ -197,7 +230,7 @@ def _misordered(history: History, arrivals: dict[int, list[tuple[Place, float]]]
     scenario = history.scenario
     found = 0
     for lane in lanes.values():
-        lane.sort(key=lambda written: written.offset)
+        lane.sort(key=lambda written: written.number)
         # A parked campaign's triggers step aside, so that the user's other campaigns go on: order holds within each.
         if lane[0].kind is Kind.CAMPAIGN and any(fault["do"] == "campaign" for fault in scenario.braze_faults):
             continue
@@ -206,15 +239,25 @@ def _misordered(history: History, arrivals: dict[int, list[tuple[Place, float]]]
             continue
         # Somebody repeats one event and is killed; the next owner, who had lost the partition before, knows that the
         # other was delivered and does not repeat it. Attributes are written again by whoever had lost them.
-        recalls = lane[0].kind is not Kind.AUDIENCE and {"lose", "kill"} <= {what for _, what in scenario.happenings}
+        recalls = lane[0].kind is not Kind.AUDIENCE and _loses_and_kills(scenario)
         for pick in (0, -1):
             for earlier, later in pairwise(lane):
                 before, after = arrivals[earlier.number], arrivals[later.number]
-                # A crash repeats a trigger, and what followed it has expired by its turn.
-                is_excused = pick == -1 and len(before) > 1 and (later.expires_at is not None or recalls)
+                # A crash repeats a record, and what followed it has expired by its turn, or is no more in Kafka.
+                cannot_follow = later.expires_at is not None or later.truncated_at is not None
+                is_excused = pick == -1 and len(before) > 1 and (cannot_follow or recalls)
+                # Refused before its follower was taken, it halted the topic, and was taken once it was mended. Of
+                # attributes the last ones must be in order all the same.
+                was_refused = earlier.is_curable and history.mended_at is not None
+                is_excused |= was_refused and (pick == 0 or earlier.kind is Kind.EVENT)
                 found += after[pick][0] < before[pick][0] and not is_excused
     verdicts = [f"P2: {found} times a user's later record overtook an earlier one"] if found else []
     return verdicts + _wrong_end_states(history, arrivals)
+
+
+def _loses_and_kills(scenario: Scenario) -> bool:
+    happened = {what for _, what in scenario.happenings}
+    return "lose" in happened and not happened.isdisjoint({"kill", "truncate"})
 
 
 def _sent_under_a_seal(history: History, arrivals: dict[int, list[tuple[Place, float]]]) -> list[str]:
@@ -241,33 +284,46 @@ def _sent_under_a_seal(history: History, arrivals: dict[int, list[tuple[Place, f
 
 
 def _wrong_end_states(history: History, arrivals: dict[int, Any]) -> list[str]:
-    """Every membership must end as its newest delivered record says."""
-    newest: dict[tuple[str, str], bool] = {}
-    for written in sorted(history.written, key=lambda each: each.offset):
+    """Every membership must end as its newest delivered record says.
+
+    What was delivered and then lost by Kafka may stand or be undone by an earlier one's repetition.
+    """
+    newest: dict[tuple[str, str], Written] = {}
+    for written in sorted(history.written, key=lambda each: each.number):
         if written.membership is not None and written.number in arrivals:
-            newest[written.user, written.membership[0]] = written.membership[1]
+            newest[written.user, written.membership[0]] = written
     wrong = 0
-    for (user, attribute), value in newest.items():
+    for (user, attribute), written in newest.items():
+        if written.membership is None or written.truncated_at is not None:
+            continue
+        value = written.membership[1]
         profile = history.profiles.get(f"external_id:{user}", {})
         wrong += profile.get("custom_attributes", {}).get(attribute) is not value
     return [f"P2: {wrong} memberships ended wrong"] if wrong else []
 
 
-def _misjudged(history: History, arrivals: dict[int, Any], dead: dict[tuple[TopicPartition, int], float]) -> list[str]:
-    reasons = {(where, offset): reason for where, offset, reason, _ in history.letters}
+def _misjudged(
+    history: History, arrivals: dict[int, list[tuple[Place, float]]], dead: dict[int, tuple[float, str]]
+) -> list[str]:
+    mended_at = float("inf") if history.mended_at is None else history.mended_at
     innocent = [
         written
         for written in history.written
-        if written.good
-        and (written.where, written.offset) in dead
-        and reasons[written.where, written.offset] != "ambiguous"
+        if written.number in dead
+        and (written.good or (written.is_curable and dead[written.number][0] > mended_at))
+        and dead[written.number][1] != "ambiguous"
     ]
-    guilty = [written for written in history.written if not written.good and written.number in arrivals]
+    guilty = [
+        written
+        for written in history.written
+        if not written.good
+        and any(not (written.is_curable and at >= mended_at) for _, at in arrivals.get(written.number, ()))
+    ]
     found = []
     if innocent:
         found.append(f"P3: {len(innocent)} good records became dead letters")
     if guilty:
         found.append(f"P3: {len(guilty)} bad records were applied")
-    if any(at < EPOCH for at in dead.values()):
+    if any(at < EPOCH for at, _ in dead.values()):
         found.append("the simulation's clock ran backwards")
     return found

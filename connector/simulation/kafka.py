@@ -35,14 +35,17 @@ _POLL_RECORDS = 50
 class SimulatedRecord:
     """One record in a log."""
 
-    __slots__ = ("_headers", "_key", "_offset", "_timestamp_ms", "_value", "_where")
+    __slots__ = ("_epoch", "_key", "_offset", "_timestamp_ms", "_value", "_where")
 
-    def __init__(self, where: TopicPartition, offset: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
+    def __init__(  # what a record is
+        self, where: TopicPartition, offset: int, key: bytes, value: bytes | None, timestamp_ms: int, epoch: int
+    ) -> None:
         self._where = where
         self._offset = offset
         self._key = key
         self._value = value
         self._timestamp_ms = timestamp_ms
+        self._epoch = epoch
 
     def topic(self) -> str:
         """Its topic."""
@@ -72,9 +75,9 @@ class SimulatedRecord:
         """When it was written."""
         return 1, self._timestamp_ms
 
-    def leader_epoch(self) -> int | None:
-        """One leader, always."""
-        return 0
+    def leader_epoch(self) -> int:
+        """Under which leader it was written."""
+        return self._epoch
 
 
 @dataclass(slots=True)
@@ -84,12 +87,14 @@ class Log:
     Attributes:
         records: By ascending offset, with holes.
         end: One past the last offset.
+        epoch: How many leaders there were before this one.
         committed: What the group committed, and the text beside it; None: never.
         history: Every acknowledged commit with its time, for the checker.
     """
 
     records: list[SimulatedRecord] = field(default_factory=list)
     end: int = 0
+    epoch: int = 0
     committed: tuple[int, str] | None = None
     history: list[tuple[float, int, str]] = field(default_factory=list)
 
@@ -282,12 +287,31 @@ class Group:
     def append(self, where: TopicPartition, key: bytes, value: bytes | None, hole: int) -> SimulatedRecord:
         """Write a record, after a hole of so many offsets."""
         log = self.logs[where]
-        record = SimulatedRecord(where, log.end + hole, key, value, int(self._clock.at() * 1000))
+        record = SimulatedRecord(where, log.end + hole, key, value, int(self._clock.at() * 1000), log.epoch)
         log.records.append(record)
         log.end = record.offset() + 1
         if where in self._owners:
             self._owners[where].wake()
         return record
+
+    def owner(self, where: TopicPartition) -> SimulatedSource | None:
+        """Who lives and has it."""
+        owner = self._owners.get(where)
+        return owner if owner is not None and owner.is_alive else None
+
+    def truncate(self, where: TopicPartition) -> int:
+        """A follower that had not got everything becomes the leader; returns the first offset that is lost.
+
+        What is committed is not: then the offset is out of range, and the source halts. Nor anything under the eyes of
+        an owner: a consumer is told of that, and halts, too.
+        """
+        log = self.logs[where]
+        floor = log.committed[0] if log.committed is not None else 0
+        first = log.end if self.owner(where) is not None else self._rng.randint(min(floor, log.end), log.end)
+        log.records = [record for record in log.records if record.offset() < first]
+        log.end = first
+        log.epoch += 1
+        return first
 
     async def close(self) -> None:
         """End what is still going on."""

@@ -5,11 +5,11 @@ Pure. The same seed is the same scenario, always; a scenario that once found a f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Literal
 
-Happening = Literal["join", "leave", "kill", "lose", "rebalance", "cut", "mend", "stall_braze", "cure_braze"]
+Happening = Literal["join", "leave", "kill", "lose", "rebalance", "cut", "mend", "truncate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,9 @@ class Scenario:
         repeats: Share of triggers that carry the `event_id` of an earlier one.
         expires_after_s: Of triggers; None: they never do.
         commit_delay_s: Least and greatest time until the coordinator answers a commit.
-        breaker_run: Dead letters in a row after which a topic halts; 0: none. Not drawn.
+        breaker_run: Dead letters in a row after which a topic halts; 0: none. When nothing happens any more,
+            somebody looks, and starts every process anew without a breaker.
+        is_mended: And makes Braze take what it had refused by name.
         track_requests_max: Of the connector, in hand at once. Not drawn.
     """
 
@@ -68,6 +70,7 @@ class Scenario:
     expires_after_s: float | None = None
     commit_delay_s: tuple[float, float] = (0.001, 0.02)
     breaker_run: int = 0
+    is_mended: bool = False
     track_requests_max: int = 8
     last_commit_refusal: float = 0.0
     braze_faults: list[dict[str, Any]] = field(default_factory=list)
@@ -76,9 +79,9 @@ class Scenario:
     @property
     def may_double(self) -> bool:
         """Whether anything happens after which a record may rightly reach Braze twice."""
-        crashing = {"kill", "lose", "leave", "rebalance", "join"}
+        crashing = {"kill", "lose", "leave", "rebalance", "join", "truncate"}
         ambiguous = any(fault["do"] in {"drop", "delay"} or "doubt" in fault for fault in self.braze_faults)
-        return ambiguous or any(what in crashing for _, what in self.happenings)
+        return ambiguous or self.breaker_run > 0 or any(what in crashing for _, what in self.happenings)
 
 
 _FAULTS: tuple[dict[str, Any], ...] = (
@@ -111,7 +114,7 @@ def draw(seed: int) -> Scenario:
         faults = [fault for fault in faults if fault["do"] != "queued"]
     happenings = _happenings(rng)
     objects = rng.choice((75, 75, 10, 5))
-    return Scenario(
+    drawn = Scenario(
         seed=seed,
         records=rng.choice((60, 120, 200)),
         users=rng.choice((3, 10, 40)),
@@ -136,7 +139,13 @@ def draw(seed: int) -> Scenario:
         repeats=rng.choice((0.0, 0.0, 0.3)),
         expires_after_s=rng.choice((None, None, None, 0.5, 5.0)),
         commit_delay_s=rng.choice(((0.001, 0.02), (0.001, 0.02), (0.1, 0.8), (0.5, 3.0))),
+        breaker_run=rng.choice((0, 0, 0, 1, 3)),
+        is_mended=rng.random() < 0.5,
     )
+    truncations: list[tuple[float, Happening]] = [
+        (rng.uniform(0.1, 20.0), "truncate") for _ in range(rng.choice((0, 0, 0, 1, 2)))
+    ]
+    return replace(drawn, happenings=sorted([*happenings, *truncations], key=_moment))
 
 
 def _happenings(rng: Random) -> list[tuple[float, Happening]]:
@@ -149,4 +158,8 @@ def _happenings(rng: Random) -> list[tuple[float, Happening]]:
         found.append((when, what))
         if what == "cut":
             found.append((when + rng.uniform(0.5, 8.0), "mend"))
-    return sorted(found, key=lambda each: each[0])
+    return sorted(found, key=_moment)
+
+
+def _moment(happening: tuple[float, Happening]) -> float:
+    return happening[0]

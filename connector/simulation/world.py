@@ -49,6 +49,9 @@ KEY = "simulated-key"
 QUIET_S = 900.0
 """Virtual seconds after the last happening within which all must be settled."""
 
+_COMMITS_HAVE_ENDED_S = 4.0
+"""The slowest coordinator has answered by then."""
+
 _TOPICS = {Kind.AUDIENCE: "audiences", Kind.EVENT: "events", Kind.CAMPAIGN: "campaigns"}
 
 
@@ -68,6 +71,9 @@ class Written:
         repeats: Number of the earlier trigger whose `event_id` it carries; None: it has its own.
         written_at: Wall clock.
         expires_at: Of a trigger that does: wall clock.
+        epoch: Under which leader it was written.
+        truncated_at: When Kafka lost it; None: never.
+        is_curable: It is no good for as long as Braze refuses it by name.
     """
 
     where: TopicPartition
@@ -81,6 +87,9 @@ class Written:
     repeats: int | None = None
     written_at: float = 0.0
     expires_at: float | None = None
+    epoch: int = 0
+    truncated_at: float | None = None
+    is_curable: bool = False
 
 
 @dataclass(slots=True)
@@ -99,6 +108,8 @@ class History:
     skipped: dict[str, int] = field(default_factory=dict)
     troubles: set[str] = field(default_factory=set)
     is_settled: bool = False
+    mended_at: float | None = None
+    restarts: int = 0
     ended_at: float = 0.0
 
 
@@ -106,7 +117,8 @@ class Replica:
     """One process of the connector."""
 
     def __init__(self, name: str, scenario: Scenario, group: Group, transport: SimulatedTransport,
-                 letters: SimulatedDeadLetters, clock: VirtualClock, rng: Random) -> None:  # fmt: skip
+                 letters: SimulatedDeadLetters, clock: VirtualClock, rng: Random,
+                 breaker_run: int) -> None:  # fmt: skip
         jitter = rng.random
         self.source = SimulatedSource(group, name, scenario.buffer)
         self.transport = transport
@@ -139,7 +151,7 @@ class Replica:
                 commit_interval_s=0.5,
                 drain_deadline_s=15.0,
                 lease_s=8.0,
-                breaker=BreakerPolicy(share=1, run=scenario.breaker_run),
+                breaker=BreakerPolicy(share=1, run=breaker_run),
                 writer=name.replace("-", ""),
             ),
             telemetry=Telemetry(output=None),
@@ -205,26 +217,23 @@ class World:
         self._letters = SimulatedDeadLetters(self._rng, self._clock, scenario.letter_refusal)
         self._replicas: list[Replica] = []
         self._made = 0
+        self._breaker_run = scenario.breaker_run
         self._triggers: dict[str, int] = {}  # user -> number of his last trigger that is good and has an id of its own
 
     async def play(self, *, cured: bool) -> History:
         """Write, let happen, cure Braze unless told otherwise, wait until all is settled."""
         scenario = self._scenario
-        refused = [
-            {"do": "refuse_object", "where": {"array": array, "has": [path]}}
-            for array, path in (("events", "properties.poison_named"), ("attributes", "poison_named"))
-        ]
         faults = [{key: value for key, value in fault.items() if key != "doubt"} for fault in scenario.braze_faults]
         # What is wrong with the data comes first: the first step that fits decides a request.
         faults.sort(key=lambda fault: fault["do"] != "refuse_request")
-        self._double.set_faults(self._clock.now(), {"seed": scenario.seed, "steps": [*refused, *faults]})
+        self._double.set_faults(self._clock.now(), {"seed": scenario.seed, "steps": [*_REFUSED_BY_NAME, *faults]})
         for _ in range(scenario.replicas):
             self._start_replica()
         try:
             await asyncio.gather(self._write(), self._let_happen())
             if cured:
-                self._double.set_faults(self._clock.now(), {"seed": 0, "steps": refused + _unnamed(faults)})
-            await self._wait_until_settled()
+                self._double.set_faults(self._clock.now(), {"seed": 0, "steps": [*_REFUSED_BY_NAME, *_unnamed(faults)]})
+            await self._wait_until_settled(looks_after_breakers=cured)
         finally:
             await self._stop()
         return self._close()
@@ -233,8 +242,9 @@ class World:
         self._made += 1
         transport = SimulatedTransport(self._double, self._clock, KEY, self.history.violations)
         rng = Random(self._scenario.seed * 101 + self._made)  # noqa: S311
+        name = f"replica-{self._made}"
         self._replicas.append(
-            Replica(f"replica-{self._made}", self._scenario, self._group, transport, self._letters, self._clock, rng)
+            Replica(name, self._scenario, self._group, transport, self._letters, self._clock, rng, self._breaker_run)
         )
 
     @property
@@ -252,7 +262,7 @@ class World:
             written = Written(where, 0, kind, user, number, good=rng.random() >= scenario.poison)
             value = self._value(written)
             record: SimulatedRecord = self._group.append(where, user.encode(), value, int(rng.random() < 0.1))
-            written.offset = record.offset()
+            written.offset, written.epoch = record.offset(), record.leader_epoch()
             written.written_at = self._clock.at()
             self.history.written.append(written)
 
@@ -282,11 +292,11 @@ class World:
                     "attributes": {f"n{number}": True},
                 }
                 if not written.good and way in {"named", "unnamed"}:
-                    record["attributes"]["poison_named"] = True
+                    record["attributes"]["poison_named"] = written.is_curable = True
             case Kind.EVENT:
                 record |= {"event_name": "e", "occurred_at": at, "properties": {"n": number}}
                 if not written.good and way == "named":
-                    record["properties"]["poison_named"] = True
+                    record["properties"]["poison_named"] = written.is_curable = True
                 if not written.good and way == "unnamed":
                     unnamed = any(fault["do"] == "refuse_request" for fault in self._scenario.braze_faults)
                     record["event_name"] = "poison-unnamed" if unnamed else ""
@@ -330,6 +340,8 @@ class World:
                 self._start_replica()
             elif what == "leave":
                 one.pipeline.stop()
+            elif what == "truncate":
+                await self._truncate()
             elif what == "lose":
                 self._group.lose(one.source)
             elif what == "rebalance":
@@ -342,10 +354,42 @@ class World:
         if not self._living:
             self._start_replica()
 
-    async def _wait_until_settled(self) -> None:
+    async def _truncate(self) -> None:
+        """A partition's owner dies, and with it the broker that led the partition; the next one had not got all."""
+        where = self._rng.choice(list(self._group.logs))
+        owner = self._group.owner(where)
+        for replica in self._replicas:
+            if replica.source is owner:
+                await replica.kill(self._group)
+        await asyncio.sleep(_COMMITS_HAVE_ENDED_S)
+        first = self._group.truncate(where)
+        for written in self.history.written:
+            if written.where == where and written.offset >= first and written.truncated_at is None:
+                written.truncated_at = self._clock.at()
+        self._start_replica()
+
+    async def _look_after_breakers(self) -> None:
+        """What a person does when a topic has halted for all that is bad in it."""
+        if not any("dead_letter_breaker" in str(replica.pipeline.troubles.present) for replica in self._living):
+            return
+        self._breaker_run = 0
+        old = self._living
+        for replica in old:
+            replica.pipeline.stop()
+        await asyncio.gather(*(replica.running for replica in self._replicas), return_exceptions=True)
+        self.history.restarts += len(old)
+        if self._scenario.is_mended:
+            self.history.mended_at = self._clock.at()
+            self._double.set_faults(self._clock.now(), {"seed": 0, "steps": _unnamed(self._scenario.braze_faults)})
+        for _ in old:
+            self._start_replica()
+
+    async def _wait_until_settled(self, *, looks_after_breakers: bool) -> None:
         deadline = self._clock.now() + QUIET_S
         while self._clock.now() < deadline:
             self._watch()
+            if looks_after_breakers:
+                await self._look_after_breakers()
             if all(
                 log.committed is not None and log.committed[0] >= log.records[-1].offset() + 1
                 for log in self._group.logs.values()
@@ -392,6 +436,12 @@ class World:
             history.troubles |= set(replica.pipeline.troubles.present)
         history.outstanding_max = max(replica.source.outstanding_max for replica in self._replicas)
         return history
+
+
+_REFUSED_BY_NAME: tuple[dict[str, Any], ...] = tuple(
+    {"do": "refuse_object", "where": {"array": array, "has": [path]}}
+    for array, path in (("events", "properties.poison_named"), ("attributes", "poison_named"))
+)
 
 
 def _unnamed(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
