@@ -11,6 +11,11 @@ from typing import Any, Final
 SESSION_TIMEOUT_MS: Final = 10_000
 """A dead replica's partitions move after this; measured against 45 s by default, and still three heartbeats long."""
 
+_MAX_POLL_INTERVAL_MS: Final = 60_000
+"""librdkafka waits for the answer to a JoinGroup so long and three seconds, and asks again only then (measured: an
+answer that was lost on the way costs 33 s with 30). By its default a member would be out for five minutes, and a
+coordinator would wait as long for one that hangs. The revoke deadline lies well below it."""
+
 _DEFAULTS: Final[dict[str, Any]] = {
     "client.id": "aiq-braze",
     # A coordinator that does not answer must not keep the thread that owns the consumer for a minute.
@@ -101,7 +106,14 @@ def first_position(kafka: Mapping[str, Any]) -> str:
 def consumer_properties(kafka: Mapping[str, Any]) -> dict[str, Any]:
     """What the consumer is made with. An `auto.offset.reset` of the operator's also decides what out of range does."""
     classic = kafka.get("group.protocol", "classic") != "consumer"
-    return {**_DEFAULTS, **_CONSUMER, **(_CLASSIC_ONLY if classic else {}), **kafka}
+    own = {**_DEFAULTS, **_CONSUMER, "max.poll.interval.ms": max_poll_interval_ms(kafka)}
+    return {**own, **(_CLASSIC_ONLY if classic else {}), **kafka}
+
+
+def max_poll_interval_ms(kafka: Mapping[str, Any]) -> int:
+    """How long a rebalance waits for one member: the operator's value, or ours, which is never below his session."""
+    session_ms = int(kafka.get("session.timeout.ms", SESSION_TIMEOUT_MS))
+    return int(kafka.get("max.poll.interval.ms", max(_MAX_POLL_INTERVAL_MS, session_ms)))
 
 
 def producer_properties(kafka: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ TABLE: Final[tuple[Metric, ...]] = (
         OBJECT_BUCKETS,
     ),
     Metric("braze_retries_total", "counter", "Attempts that did not settle their request, by outcome.", ("reason",)),
-    Metric("braze_object_errors_total", "counter", "Objects that Braze refused.", ("endpoint",)),
+    Metric("braze_object_errors_total", "counter", "Objects that Braze refused.", ("endpoint", "reason")),
     Metric(
         "braze_data_points_total",
         "counter",

@@ -7,7 +7,7 @@ Kafka hands it out until its fate is known, so that an offset can never be settl
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, NewType, Protocol
+from typing import Any, Final, Literal, NamedTuple, NewType, Protocol
 
 Offset = NewType("Offset", int)
 """Where a record lies in its partition."""
@@ -106,6 +106,9 @@ Reason = Literal[
     "campaign_unavailable",
 ]
 """Why a record went to the dead letters. A closed list: it is a metric's label."""
+
+OBJECT_ERRORS: Final[tuple[Reason, ...]] = ("refused", "object_too_large")
+"""Why Braze sets one object aside."""
 
 SkipReason = Literal[
     "tombstone",

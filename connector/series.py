@@ -13,7 +13,7 @@ from typing import Final, get_args
 from connector.batching import ClosedBy
 from connector.braze import Endpoint
 from connector.outcomes import Delivered, Outcome, PartlyRefused
-from connector.records import Fate, Kind, Reason, SkipReason
+from connector.records import OBJECT_ERRORS, Fate, Kind, Reason, SkipReason
 from connector.telemetry import Telemetry
 
 _DECODING: Final = ("undecodable", "trailing_bytes", "bad_framing", "header_framing")
@@ -55,8 +55,8 @@ def start_series(telemetry: Telemetry, kinds: Mapping[str, Kind], *, has_registr
         begin("braze_requests_total", [(endpoint, answer) for answer in _ANSWERS])
         for name in ("braze_request_duration_seconds", "braze_request_objects"):
             begin(name, [(endpoint,)])
-        for name in ("braze_object_errors_total", "throttled_seconds_total"):
-            begin(name, [(endpoint,)])
+        begin("braze_object_errors_total", [(endpoint, reason) for reason in OBJECT_ERRORS])
+        begin("throttled_seconds_total", [(endpoint,)])
         begin("halted", [(f"braze:{endpoint}",)])
     begin("halted", [(trouble,) for trouble in _TROUBLES])
     begin("halted", [(f"{trouble}:{topic}",) for topic in kinds for trouble in ("schema", "dead_letter_breaker")])

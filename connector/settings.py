@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from connector.kafka_properties import refusals
+from connector.kafka_properties import max_poll_interval_ms, refusals
 from connector.records import Kind
 
 ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
@@ -296,9 +296,9 @@ class Settings(_Section):
                 raise ValueError(
                     f"topics.{name}.framing: plain values carry no schema id; with a registry all are framed"
                 )
-        poll_ms = float(self.kafka.get("max.poll.interval.ms", 300_000))
-        if (self.revoke_deadline_s + 15) * 1000 >= poll_ms:  # two seconds of slack, three for the last commit, and that
-            raise ValueError("revoke_deadline_s: must stay 15 s below kafka.max.poll.interval.ms")
+        # Two seconds of slack, three for the last commit, and that one's own time-out.
+        if (self.revoke_deadline_s + 15) * 1000 >= max_poll_interval_ms(self.kafka):
+            raise ValueError("revoke_deadline_s: must stay 15 s below kafka.max.poll.interval.ms (60,000 unless set)")
         return self
 
     def fingerprint(self) -> str:

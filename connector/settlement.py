@@ -16,7 +16,17 @@ from connector.breaker import Breaker, BreakerPolicy
 from connector.delivery import Conclusion
 from connector.letters import letter_headers
 from connector.ports import Clock, DeadLetters, Source, Trouble
-from connector.records import Assignment, CampaignSend, Fate, KafkaRecord, Kind, Outbound, Reason, Rejected
+from connector.records import (
+    OBJECT_ERRORS,
+    Assignment,
+    CampaignSend,
+    Fate,
+    KafkaRecord,
+    Kind,
+    Outbound,
+    Reason,
+    Rejected,
+)
 from connector.repeats import Repeats
 from connector.telemetry import Telemetry
 from connector.troubles import Troubles
@@ -104,9 +114,9 @@ class Settlement:
             if dead.reason != "ambiguous":  # that one may have been sent
                 self._forget(dead.record)
             stay, kind = dead.record.stay, self._books.kinds[dead.record.stay.topic]
-            if dead.reason == "refused":
+            if dead.reason in OBJECT_ERRORS:
                 endpoint = Endpoint.TRIGGER if kind is Kind.CAMPAIGN else Endpoint.TRACK
-                self._telemetry.count("braze_object_errors_total", 1, endpoint)
+                self._telemetry.count("braze_object_errors_total", 1, endpoint, dead.reason)
             self._bury(
                 stay,
                 dead.record.record,

@@ -125,7 +125,7 @@ _REFUSALS = Row(
             "Refused objects",
             "Objects that Braze refused by name or when they stood alone; each is a dead letter.",
             "cps",
-            (Query(per_second("braze_object_errors_total", by="endpoint"), "{{endpoint}}"),),
+            (Query(per_second("braze_object_errors_total", by="endpoint, reason"), "{{endpoint}} {{reason}}"),),
         ),
         Panel(
             "Refusals, by reason",

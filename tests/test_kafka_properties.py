@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from connector.kafka_properties import reading_properties, replaying_properties
+from typing import Any
+
+import pytest
+
+from connector.kafka_properties import consumer_properties, reading_properties, replaying_properties
 
 OPERATORS = {
     "bootstrap.servers": "broker:9092",
@@ -32,3 +36,16 @@ def test_replay_writes_in_transactions_whatever_the_operator_chose_for_others() 
     assert (writing["acks"], writing["enable.idempotence"], writing["sasl.username"]) == ("all", True, "u")
     assert writing["message.timeout.ms"] < writing["transaction.timeout.ms"]
     assert not {"group.id", "isolation.level", "auto.offset.reset"} & writing.keys()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "milliseconds"),
+    [
+        ({}, 60_000),
+        ({"group.protocol": "consumer"}, 60_000),
+        ({"session.timeout.ms": 90_000}, 90_000),  # librdkafka refuses a shorter one
+        ({"session.timeout.ms": "90000", "max.poll.interval.ms": 120_000}, 120_000),
+    ],
+)
+def test_a_member_whose_answer_is_lost_asks_again_soon(chosen: dict[str, Any], milliseconds: int) -> None:
+    assert consumer_properties({**chosen})["max.poll.interval.ms"] == milliseconds

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from connector.metrics import PREFIX, TABLE
-from connector.records import Fate, Kind, Reason, SkipReason
+from connector.records import OBJECT_ERRORS, Fate, Kind, Reason, SkipReason
 from connector.series import start_series
 from connector.simulation import run, scenario, world
 from connector.telemetry import Telemetry
@@ -29,6 +29,7 @@ CLOSED = {
     "queue": {"taken", "track", "trigger"},
 }
 REASONS = {
+    "braze_object_errors_total": set(OBJECT_ERRORS),
     "records_dead_lettered_total": set(get_args(Reason)),
     "records_skipped_total": set(get_args(SkipReason)),
     "decode_errors_total": {"undecodable", "trailing_bytes", "bad_framing", "header_framing"},
