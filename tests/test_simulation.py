@@ -26,6 +26,7 @@ FOUND = {
     1_098_759: "the checker took a repeat behind what its next owner knew to be delivered for a wrong order",
     34_102: "a user's newer attributes were known to be settled while a refused one waited for its letter",
     34_233: "the same where a process was killed in between",
+    3_008_698: "the checker asked for a repetition of what Kafka had lost",
     1254: "a process killed before its first commit left no word that something was on the wire",
 }
 
@@ -44,7 +45,7 @@ def test_what_was_found_once_stays_mended(seed: int) -> None:
     assert play_and_judge(seed) == []
 
 
-@pytest.mark.parametrize("seed", [seed for seed in FOUND if not 30_000 < seed < 40_000])
+@pytest.mark.parametrize("seed", [seed for seed in FOUND if not (30_000 < seed < 40_000 or seed > 3_000_000)])
 def test_nor_does_it_come_back_as_it_was_found(seed: int) -> None:
     assert judge(play(as_it_was(draw(seed)))) == []
 

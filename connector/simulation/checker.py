@@ -243,12 +243,12 @@ def _misordered(history: History, arrivals: dict[int, list[tuple[Place, float]]]
         for pick in (0, -1):
             for earlier, later in pairwise(lane):
                 before, after = arrivals[earlier.number], arrivals[later.number]
+                # Refused before its follower was taken, it may come back and be taken once the data is mended.
+                was_refused = earlier.is_curable and history.mended_at is not None
                 # A crash repeats a record, and what followed it has expired by its turn, or is no more in Kafka.
                 cannot_follow = later.expires_at is not None or later.truncated_at is not None
-                is_excused = pick == -1 and len(before) > 1 and (cannot_follow or recalls)
-                # Refused before its follower was taken, it halted the topic, and was taken once it was mended. Of
-                # attributes the last ones must be in order all the same.
-                was_refused = earlier.is_curable and history.mended_at is not None
+                is_excused = pick == -1 and (len(before) > 1 or was_refused) and (cannot_follow or recalls)
+                # Of attributes the last ones must be in order all the same.
                 is_excused |= was_refused and (pick == 0 or earlier.kind is Kind.EVENT)
                 found += after[pick][0] < before[pick][0] and not is_excused
     verdicts = [f"P2: {found} times a user's later record overtook an earlier one"] if found else []
