@@ -101,6 +101,10 @@ class _Rebuild(Exception):
     """The client object is unusable; a new one is made."""
 
 
+class _InstanceTaken(_Rebuild):
+    """Its predecessor's session has to end first, which is near: to ask ever more rarely would add to it."""
+
+
 class _Refused(Exception):
     """Kafka will not have this process, now or later: only the operator can help."""
 
@@ -206,8 +210,11 @@ class KafkaSource:
             except (_Rebuild, KafkaException) as cause:
                 words = _words(cause.args[0]) if isinstance(cause, KafkaException) else str(cause)
                 self._trouble("kafka_client", f"{words}; a new consumer is made until one works: check the brokers")
-                self._closing.wait(_REBUILD_S[min(rebuilds, len(_REBUILD_S) - 1)])
-                rebuilds += 1
+                if isinstance(cause, _InstanceTaken):
+                    self._closing.wait(_REBUILD_S[0])
+                else:
+                    self._closing.wait(_REBUILD_S[min(rebuilds, len(_REBUILD_S) - 1)])
+                    rebuilds += 1
                 if self._closing.is_set():
                     break
             except BaseException as error:  # the thread's last word; it ends the process
@@ -279,7 +286,7 @@ class KafkaSource:
             if "FENCED" in error.str().upper() and "INSTANCE" in error.str().upper():
                 raise _Refused("another live process has this kafka.group.instance.id: give each its own")
             if "INSTANCE ID" in error.str().upper():
-                raise _Rebuild("an earlier process with this kafka.group.instance.id has not timed out yet")
+                raise _InstanceTaken("an earlier process with this kafka.group.instance.id has not timed out yet")
             raise _Rebuild(_words(error))
         else:
             self._on_error(error)

@@ -527,19 +527,47 @@ def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(
     assert told == []
 
 
+FENCED = "Broker: Static consumer fenced by other consumer with same group.instance.id"
+TAKEN = "Broker: The instance ID is still used by another member in the consumer group"
+
+
 @pytest.mark.parametrize(
-    ("text", "ends", "words"),
+    ("text", "kind", "words"),
     [
-        ("Broker: Static consumer fenced by other consumer with same group.instance.id", True, "give each its own"),
-        ("Broker: The instance ID is still used by another member in the consumer group", False, "has not timed out"),
-        ("Local: something else", False, "_FATAL"),
+        (FENCED, "_Refused", "give each its own"),
+        (TAKEN, "_InstanceTaken", "has not timed out"),
+        ("Local: something else", "_Rebuild", "_FATAL"),
     ],
 )
 def test_a_fatal_error_makes_a_new_consumer_or_ends_the_process(
-    still: KafkaSource, text: str, ends: bool, words: str
+    still: KafkaSource, text: str, kind: str, words: str
 ) -> None:
     error = KafkaError(KafkaError._FATAL, text)
     with pytest.raises(Exception, match=words) as raised:
         still._judge(error, None)
-    assert type(raised.value).__name__ == ("_Refused" if ends else "_Rebuild")
+    assert type(raised.value).__name__ == kind
     assert TopicPartition("t", 0) not in still._flows
+
+
+@pytest.mark.parametrize(
+    ("text", "waits"),
+    [
+        (TAKEN, [1.0] * 6),  # what is waited for is near: to ask ever more rarely would add to it
+        ("Local: something else", [1.0, 2.0, 5.0, 10.0, 10.0, 10.0]),
+    ],
+)
+def test_how_long_it_waits_before_it_makes_another_consumer(
+    still: KafkaSource, monkeypatch: pytest.MonkeyPatch, text: str, waits: list[float]
+) -> None:
+    waited: list[float] = []
+
+    def live() -> None:
+        if len(waited) < len(waits):
+            still._judge(KafkaError(KafkaError._FATAL, text), None)
+
+    monkeypatch.setattr(still, "_consume_until_closing", live)
+    monkeypatch.setattr(still._closing, "wait", waited.append)
+    monkeypatch.setattr(still, "_call", lambda *_: None)
+    still._live()
+
+    assert waited == waits
