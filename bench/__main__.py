@@ -233,4 +233,5 @@ def _resident_mib(child: Child) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 1_048_576
 
 
-typer.run(main)
+if __name__ == "__main__":
+    typer.run(main)
