@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 
-.PHONY: help demo stack chaos tools test test-cluster test-image check format run bench bench-policy docs dashboards simulate mutants fuzz lock clean
+.PHONY: help demo stack chaos tools test test-cluster test-image check format run bench bench-policy flame docs dashboards simulate mutants fuzz lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -58,6 +58,9 @@ bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apac
 
 bench-policy: $(STAMP) ## What the rules make of the quota, in virtual time: the same figures on every machine
 	$(BIN)/python -m bench.policy
+
+flame: $(STAMP) ## docs/flame-graph.svg anew: where the connector's processor time goes (needs a JVM, Maven, py-spy, root)
+	$(BIN)/python -m bench.flame $(FLAME)
 
 docs: $(STAMP) ## The generated pages: configuration, metrics, the chart's values and their schema
 	$(BIN)/python -m connector.reference docs

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ from fastavro import parse_schema, schemaless_writer
 from rich.console import Console
 from rich.table import Table
 
+from bench.stages import exposition_of, stage_rows, stage_table
 from tests.real.brokers import ApacheKafka
 from tests.real.children import Child, Children, ask, until
 from tests.real.maven import kafka_jars
@@ -62,6 +64,7 @@ def main(
             rows.append(_measure(contestant, children, folder, broker.address, records))
         console.print("running the connector on one partition of audiences")
         flood = _flood(children, folder, broker.address, records)
+        stages = rows[0].pop("stages")
         rows[0]["ratio"] = round(rows[0]["cpu_us_per_record"] / rows[1]["cpu_us_per_record"], 2)
     table = Table(*rows[0], title=f"{records:,} records, {PARTITIONS} partitions a topic, {os.cpu_count()} cores")
     for row in rows:
@@ -70,12 +73,13 @@ def main(
     console.print(
         "cpu_us_per_record = (user + system seconds - those of an idle run) / records; ratio = connector / loop"
     )
+    console.print(stage_table(stages))
     console.print(
         f"one partition, {records:,} audience records, settle_s 5: {flood['records_per_s']:,} records/s from its"
         f" assignment to the last commit, {flood['objects_per_request']} objects a request"
     )
     if out is not None:
-        document = {"mixed": rows, "one_partition_of_audiences": flood}
+        document = {"mixed": rows, "stages": [asdict(row) for row in stages], "one_partition_of_audiences": flood}
         out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
@@ -86,6 +90,7 @@ def _measure(contestant: str, children: Children, folder: Path, address: str, re
         until(f"the {contestant} has committed all", lambda: _committed(address, contestant) >= records, within_s=600)
         wall_s, cpu_s = time.monotonic() - began, _cpu_s(child)
         resident_mib = _resident_mib(child)
+        exposition = exposition_of(child) if contestant == "connector" else None
         child.kill()
         state = json.loads(ask(f"{endpoint}/_double/state")[1])
         sizes = state["objects_per_request"]["/users/track"]
@@ -95,9 +100,11 @@ def _measure(contestant: str, children: Children, folder: Path, address: str, re
         until("an idle run of equal length is over", lambda: time.monotonic() > ends, within_s=600)
         idle_s = _cpu_s(idle)
         idle.kill()
-    return {
+    cpu_us = (cpu_s - idle_s) / records * 1e6
+    stages = {} if exposition is None else {"stages": stage_rows(exposition, records, cpu_us)}
+    return stages | {
         "contestant": contestant,
-        "cpu_us_per_record": round((cpu_s - idle_s) / records * 1e6, 1),
+        "cpu_us_per_record": round(cpu_us, 1),
         "records_per_s": round(records / wall_s),
         "requests": sizes["requests"],
         "objects_per_request": round(sizes["mean"], 1),
@@ -226,4 +233,5 @@ def _resident_mib(child: Child) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 1_048_576
 
 
-typer.run(main)
+if __name__ == "__main__":
+    typer.run(main)

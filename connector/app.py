@@ -57,6 +57,10 @@ class SystemClock:
         """Seconds since boot, suspension included (where the system knows it)."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
+    def cpu(self) -> float:
+        """Processor seconds of the calling thread."""
+        return time.thread_time()
+
 
 def read_schema(directory: Path, name: str) -> WriterSchema:
     """A schema file.
@@ -191,6 +195,7 @@ class Connector:
             Bounds(settings.buffer.records, settings.buffer.bytes),
             settings.revoke_deadline_s,
             kafka_logger(telemetry),
+            lambda stage, seconds: telemetry.count("stage_seconds_total", seconds, stage),
         )
         self._client = braze_client(settings)
         self._tracing = tracing(settings, telemetry)

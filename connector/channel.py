@@ -41,6 +41,8 @@ class Channel:
         self._again: list[tuple[float, int, Request]] = []
         self._number = 0
         self._paced = 0  # of these, looking for a culprit, and put off to a later minute
+        self._waits_from = self._waits_until = float("-inf")  # for the quota, and for nothing else
+        self._waited_s = 0.0
 
     @property
     def in_hand(self) -> int:
@@ -51,6 +53,23 @@ class Channel:
     def has_slot(self) -> bool:
         """Whether a new batch may be taken. Halves that wait for their minute keep nobody else waiting."""
         return self.in_hand - self._paced < self.requests_max
+
+    def awaits_quota(self, due: float, allowed: float, now: float) -> None:
+        """As seen now, something is ready from `due` on, and the quota keeps it until `allowed`."""
+        self._count_wait(now)
+        self._waits_from, self._waits_until = max(due, now), allowed
+
+    def quota_wait_s(self, now: float) -> float:
+        """Seconds for which something was ready and only the quota kept it, since this was last asked."""
+        self._count_wait(now)
+        waited, self._waited_s = self._waited_s, 0.0
+        return waited
+
+    def _count_wait(self, now: float) -> None:
+        passed = min(now, self._waits_until) - self._waits_from
+        if passed > 0:
+            self._waited_s += passed
+            self._waits_from = now
 
     def again(self, request: Request, due: float, *, is_paced: bool = False) -> None:
         """Send it (again) at `due`."""

@@ -76,6 +76,28 @@ class Committer:
         return False
 
     async def _round(self) -> None:
+        began = self._clock.cpu()
+        commits, versions = self._to_tell()
+        self._spent(began)
+        if not commits:
+            return
+        asked = self._clock.boot()
+        try:
+            acknowledged = await self._source.commit(commits)
+        except CommitRefused:
+            self._telemetry.count("commit_failures_total")
+            return
+        began = self._clock.cpu()
+        if acknowledged:
+            self.renew(asked)
+        refused = {commit.stay for commit in commits} - {commit.stay for commit in acknowledged}
+        if not refused.isdisjoint(self._books.accounts):
+            self._telemetry.count("commit_failures_total")  # of one partition; the others' went well
+        self._acknowledge(acknowledged, versions)
+        self._spent(began)
+
+    def _to_tell(self) -> tuple[list[Commit], dict[Assignment, int]]:
+        """What Kafka does not know yet, and the version of each ledger that it tells of."""
         at_ms = int(self._clock.at() * 1000)
         books = self._books
         cut = books.cut_offsets
@@ -87,21 +109,7 @@ class Committer:
         self._source.hold_back(books.held_back())
         if books.cut_offsets > cut:
             self._telemetry.count("offset_map_cut_total", books.cut_offsets - cut)
-        if not commits:
-            return
-        asked, began = self._clock.boot(), self._clock.now()
-        try:
-            acknowledged = await self._source.commit(commits)
-            self._telemetry.count("stage_seconds_total", self._clock.now() - began, "commit")
-        except CommitRefused:
-            self._telemetry.count("commit_failures_total")
-            return
-        if acknowledged:
-            self.renew(asked)
-        refused = {commit.stay for commit in commits} - {commit.stay for commit in acknowledged}
-        if not refused.isdisjoint(books.accounts):
-            self._telemetry.count("commit_failures_total")  # of one partition; the others' went well
-        self._acknowledge(acknowledged, versions)
+        return commits, versions
 
     def _acknowledge(self, commits: Sequence[Commit], versions: Mapping[Assignment, int]) -> None:
         for commit in commits:
@@ -110,6 +118,9 @@ class Committer:
                 account.acknowledge(commit)
                 account.ledger.committed(commit.next_offset, versions[commit.stay])
                 gauges.show_commit(self._telemetry, commit, self._clock.at())
+
+    def _spent(self, since: float) -> None:
+        self._telemetry.count("stage_seconds_total", self._clock.cpu() - since, "commit")
 
     # ---- lease ----------------------------------------------------------------------------------------------------
 

@@ -177,14 +177,25 @@ class Delivery:
                 return request
         return None
 
-    def next_due(self, now: float, at: float) -> float | None:
-        """Monotonic time at which `next_request` may have something that it does not have now; None: only on news."""
+    def next_due(self, now: float, at: float, *, may_send: bool = True) -> float | None:
+        """Monotonic time at which `next_request` may have something that it does not have now; None: only on news.
+
+        The channels learn from when and until when the quota alone will have kept something.
+
+        Args:
+            now: Monotonic seconds.
+            at: Epoch seconds.
+            may_send: False: nothing leaves, and the quota is not what keeps it.
+        """
         soonest: float | None = None
         for channel in self.channels:
-            due = self._due(channel, now, at)
+            due = self._due(channel, now, at) if may_send else None
             if due is None:
+                channel.awaits_quota(now, now, now)
                 continue
-            due = max(due, channel.pool.ready_at(now, at))
+            allowed = channel.pool.ready_at(now, at)
+            channel.awaits_quota(due, allowed, now)
+            due = max(due, allowed)
             if soonest is None or due < soonest:
                 soonest = due
         return soonest

@@ -49,6 +49,7 @@ def show_delivery(telemetry: Telemetry, delivery: Delivery, taken: int, now: flo
         if pool.limit is not None:
             telemetry.gauge("braze_rate_limit_limit", pool.limit, endpoint)
         telemetry.count("throttled_seconds_total", pool.frozen_s(now), endpoint)
+        telemetry.count("stage_seconds_total", channel.quota_wait_s(now), "wait_quota")
     telemetry.gauge("queue_records", delivery.batcher.waiting, "track")
     telemetry.gauge("queue_records", delivery.campaigns.waiting, "trigger")
     telemetry.gauge("queue_records", taken, "taken")

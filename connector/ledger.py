@@ -14,9 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from connector.offset_map import OffsetMap, Range
 from connector.records import Assignment, NextOffset
 
-_SPARSE = 4
-"""Where offsets lie closer than this on average, a byte for each and `find` is much quicker than a turn for each."""
-
 
 class LedgerFault(AssertionError):
     """The books do not balance: a fault of ours, never of a record."""
@@ -195,24 +192,14 @@ class Ledger:
         """What was seen above the lowest open offset and is not open, ascending and apart."""
         if not self._order:
             return []
-        base, top = self._order[0], self._next
+        edge = self._order[0]
         ranges: list[Range] = []
-        if top - base > _SPARSE * len(self._order):
-            edge = base
-            for offset in self._order:
-                if offset in self._open:
-                    if offset > edge:
-                        ranges.append((edge, offset))
-                    edge = offset + 1
-            if top > edge:
-                ranges.append((edge, top))
-            return ranges
-        is_open = bytes(map(self._open.__contains__, range(base, top)))
-        first = is_open.find(0)
-        while first >= 0:
-            end = is_open.find(1, first)
-            ranges.append((base + first, base + end if end >= 0 else top))
-            first = is_open.find(0, end) if end >= 0 else -1
+        for offset in sorted(self._open):  # a set of neighbouring numbers lies nearly in order already
+            if offset > edge:
+                ranges.append((edge, offset))
+            edge = offset + 1
+        if self._next > edge:
+            ranges.append((edge, self._next))
         return ranges
 
     def settled(self) -> tuple[Range, ...]:

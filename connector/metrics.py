@@ -11,6 +11,9 @@ from typing import Final, Literal
 
 PREFIX: Final = "aiq_braze_"
 
+Stage = Literal["poll", "decode", "map", "pack", "wait_quota", "http", "settle", "commit"]
+"""What a record goes through, in order. A closed list: it is a metric's label."""
+
 LATENCY_BUCKETS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0,
 )  # fmt: skip
@@ -170,7 +173,10 @@ TABLE: Final[tuple[Metric, ...]] = (
     Metric(
         "stage_seconds_total",
         "counter",
-        "Time by stage: translate, pack and settle are work, braze (of all requests) and commit are waiting.",
+        "Time by stage. Processor time: poll and commit (the Kafka thread's; commit also what the loop writes for it),"
+        " decode, map, pack (into batches and bodies), settle (the books, before and after). Time passed: http (from"
+        " each request's start to its answer, all added up), wait_quota (an endpoint's work was ready and only the"
+        " quota kept it). The rest of process_cpu_seconds_total: HTTP client, event loop, librdkafka's own threads.",
         ("stage",),
     ),
     Metric("event_loop_lag_seconds", "histogram", "How late the event loop's beat came.", (), LAG_BUCKETS),

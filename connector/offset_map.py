@@ -30,6 +30,12 @@ MAGIC: Final = "AIQB1"
 METADATA_CHARS_MAX: Final = 4_000
 """A broker's `offset.metadata.max.bytes` is 4096 unless changed; some room stays for what a later version adds."""
 
+_CHARS_FEW: Final = 64
+"""Runs of so few characters win over any bitmap."""
+
+_KEY_CHARS: Final = 3
+"""Of `;r=` and its like."""
+
 _SPAN_MAX: Final = 50_000_000
 """Offsets that a map may span. A larger claim is damage: no partition is ever that far ahead of its commit."""
 
@@ -90,10 +96,12 @@ def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -
     text = _text(offsets, ranges, base)
     if len(text) <= chars_max:
         return Encoded(text)
+    room = chars_max - len(_text(offsets, (), base))
+    lowest = _Lowest(ranges, base)
     fits, fails = 0, len(ranges)
     while fails - fits > 1:
         middle = (fits + fails) // 2
-        if len(_text(offsets, ranges[:middle], base)) <= chars_max:
+        if lowest.chars(middle) <= room:
             fits = middle
         else:
             fails = middle
@@ -143,9 +151,46 @@ def _ranges_text(ranges: Sequence[Range], runs_key: str, bitmap_key: str, base: 
     # A bitmap costs a bit an offset before compression; where the runs are few they always win and it is not tried.
     # Nor does deflate shrink anything to less than a thousandth: where the span is so wide that the runs win anyway, a
     # bit an offset would only cost memory.
-    if len(runs) <= 64 or (ranges[-1][1] - base) // 8 // _DEFLATE_MOST > len(runs):
+    if len(runs) <= _CHARS_FEW or (ranges[-1][1] - base) // 8 // _DEFLATE_MOST > len(runs):
         return runs
     return min(runs, f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}", key=len)
+
+
+class _Lowest:
+    """How long the text of a map's lowest ranges is, without writing it anew for each number of them.
+
+    A map that is too long is so at every commit, and the search asks a dozen times: written each time, such a map took
+    the event loop 20 ms.
+    """
+
+    def __init__(self, ranges: Sequence[Range], base: int) -> None:
+        self._ends = [end - base for _, end in ranges]
+        self._run_bytes = [0]
+        at = base
+        for start, end in ranges:
+            self._run_bytes.append(self._run_bytes[-1] + _varint_bytes(start - at) + _varint_bytes(end - start))
+            at = end
+        most = len(ranges)
+        while most and self._is_wide(most):
+            most -= 1
+        self._bits = _bits(ranges[:most], base) if most else b""
+
+    def chars(self, count: int) -> int:
+        """Length of `_ranges_text` of the lowest `count` ranges."""
+        runs = self._run_chars(count)
+        if runs <= _CHARS_FEW or self._is_wide(count):
+            return runs
+        end = self._ends[count - 1]
+        bits = bytearray(self._bits[: (end + 7) // 8])
+        if end % 8:
+            bits[-1] &= (1 << end % 8) - 1
+        return min(runs, _KEY_CHARS + _base64_chars(len(zlib.compress(bits, 9))))
+
+    def _run_chars(self, count: int) -> int:
+        return _KEY_CHARS + _base64_chars(self._run_bytes[count]) if count else 0
+
+    def _is_wide(self, count: int) -> bool:
+        return self._ends[count - 1] // 8 // _DEFLATE_MOST > self._run_chars(count)
 
 
 def _read_ranges(fields: Mapping[str, str], runs_key: str, bitmap_key: str, base: int) -> tuple[Range, ...]:
@@ -185,6 +230,10 @@ def _from_runs(data: bytes, base: int) -> tuple[Range, ...]:
 
 
 def _to_bitmap(ranges: Sequence[Range], base: int) -> bytes:
+    return zlib.compress(_bits(ranges, base), 9)
+
+
+def _bits(ranges: Sequence[Range], base: int) -> bytes:
     digits: list[str] = []
     at = base
     for start, end in ranges:
@@ -192,7 +241,7 @@ def _to_bitmap(ranges: Sequence[Range], base: int) -> bytes:
         digits.append("1" * (end - start))
         at = end
     bits = int("".join(digits)[::-1], 2)  # the lowest offset is the lowest bit
-    return zlib.compress(bits.to_bytes((at - base + 7) // 8, "little"), 9)
+    return bits.to_bytes((at - base + 7) // 8, "little")
 
 
 def _from_bitmap(data: bytes, base: int) -> tuple[Range, ...]:
@@ -221,6 +270,10 @@ def _put_varint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
+def _varint_bytes(value: int) -> int:
+    return 1 if value < 128 else (value.bit_length() + 6) // 7
+
+
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
@@ -236,6 +289,10 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
+
+
+def _base64_chars(size: int) -> int:
+    return (size * 4 + 2) // 3
 
 
 def _unbase64(text: str) -> bytes:

@@ -25,6 +25,7 @@ from connector.breaker import BreakerPolicy
 from connector.committer import Committer
 from connector.delivery import Conclusion, Delivery
 from connector.mapping import MappingInvalid
+from connector.metrics import Stage
 from connector.outcomes import Ambiguous, Attempt, Delivered, Misconfigured, NoReply, PartlyRefused, Reply
 from connector.ports import (
     Assigned,
@@ -417,6 +418,7 @@ class Pipeline:
         if account.is_sealed:
             self._sealed.setdefault(chunk.stay, []).append(chunk)
             return
+        began = self._clock.cpu()
         topic = chunk.stay.topic
         kind = self._translators[topic].kind
         known, truncated = self.books.tallies[topic].known, self.books.truncated_maps
@@ -434,6 +436,7 @@ class Pipeline:
         self.telemetry.count("records_consumed_total", len(records), topic, kind)
         if records and account.ledger.inherits_claims_from(records[0].offset()):
             records = self._skip_claimed(account, records)
+        self._spent("settle", began)
         if self.settlement.has_halted(topic):
             return  # consumed and open, like what was in flight when it halted
         if self._blocked.get(topic):
@@ -460,10 +463,12 @@ class Pipeline:
     def _translate(self, account: Account, records: Sequence[KafkaRecord]) -> None:
         stay = account.stay
         translator = self._translators[stay.topic]
-        began = self._clock.now()
-        done = translator.translate(stay, records, self._at_ms())
+        began = self._clock.cpu()
+        decoded = translator.decode(records)
+        began = self._spent("decode", began)
+        done = translator.map(stay, decoded, self._at_ms())
+        began = self._spent("map", began)
         now = self._clock.now()
-        self.telemetry.count("stage_seconds_total", now - began, "translate")
         match translator.kind:
             case Kind.AUDIENCE:
                 self.delivery.batcher.add_attributes(done.outbound, now, account.hold_until)
@@ -474,10 +479,13 @@ class Pipeline:
                 self.delivery.campaigns.add(sends, now)
                 for repeat in repeats:
                     self.settlement.skip(stay, repeat.record, "repeated")
-        for record, skip in done.skipped:
-            self.settlement.skip(stay, record, skip)
-        for record, rejected in done.rejected:
-            self.settlement.reject(stay, record, rejected)
+        began = self._spent("pack", began)
+        if done.skipped or done.rejected:
+            for record, skip in done.skipped:
+                self.settlement.skip(stay, record, skip)
+            for record, rejected in done.rejected:
+                self.settlement.reject(stay, record, rejected)
+            self._spent("settle", began)
         if done.rest and done.missing is not None:
             waiting = self._blocked.setdefault(stay.topic, deque())
             waiting.append(Chunk(stay, list(done.rest)))
@@ -510,7 +518,7 @@ class Pipeline:
 
     def _send(self) -> None:
         """Put on the wire whatever may leave now, and set the timer for what may leave later."""
-        now, at = self._clock.now(), self._clock.at()
+        began, now, at = self._clock.cpu(), self._clock.now(), self._clock.at()
         while self.committer.may_send():
             done = Conclusion()
             request = self.delivery.next_request(
@@ -519,21 +527,20 @@ class Pipeline:
             self.settlement.conclude(done, at)
             if request is None:
                 break
-            self.telemetry.count("stage_seconds_total", self._clock.now() - now, "pack")
             if request.closed_by is not None and request.attempts == 0:
                 self.telemetry.count("batches_closed_total", 1, request.closed_by)
                 self.telemetry.observe("braze_request_objects", (len(request.load),), request.endpoint)
             self._spawn(self._attempt(request))
         self._arm(now, at)
+        self._spent("pack", began)
 
     def _arm(self, now: float, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.committer.may_send():
-            due = self.delivery.next_due(now, at)
-            if due is not None and due != float("inf"):
-                self._timer = self._loop.call_later(max(due - now, 0.001), self._wake)
+        due = self.delivery.next_due(now, at, may_send=self.committer.may_send())
+        if due is not None and due != float("inf"):
+            self._timer = self._loop.call_later(max(due - now, 0.001), self._wake)
 
     async def _attempt(self, request: Request) -> None:
         claimed = request.records if self.delivery.must_claim(request) else ()
@@ -541,8 +548,11 @@ class Pipeline:
         is_asked = not claimed or (await self.committer.claim(claimed) and self._is_fresh(request))
         span = self._spans.begin(request) if self._spans is not None and is_asked else None
         if is_asked:
-            attempt = await self._transport.attempt(request.endpoint, request.body(), self.committer.may_send)
-        now, at = self._clock.now(), self._clock.at()
+            began = self._clock.cpu()
+            body = request.body()
+            self._spent("pack", began)
+            attempt = await self._transport.attempt(request.endpoint, body, self.committer.may_send)
+        began, now, at = self._clock.cpu(), self._clock.now(), self._clock.at()
         endpoint = request.endpoint
         self.books.wrote_attributes(request.attribute_stays(), int(at * 1000))
         limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
@@ -563,10 +573,10 @@ class Pipeline:
         self.settlement.conclude(done, at)
         if claimed and not isinstance(done.outcome, Ambiguous):
             self.books.unclaim(claimed)  # what was sent is settled by now; everything else surely was not sent
-        self.telemetry.count("stage_seconds_total", attempt.elapsed_s, "braze")
-        self.telemetry.count("stage_seconds_total", self._clock.now() - now, "settle")
+        self.telemetry.count("stage_seconds_total", attempt.elapsed_s, "http")
         self._tell_halts()
         self._wake()
+        self._spent("settle", began)
 
     def _is_fresh(self, request: Request) -> bool:
         """Whether no trigger of it has passed its time while Kafka took its claim: what has is dropped at its turn."""
@@ -606,6 +616,12 @@ class Pipeline:
             taken = sum(len(chunk.records) for chunk in chunks)
             gauges.show_books(self.telemetry, self.books)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())
+
+    def _spent(self, stage: Stage, since: float) -> float:
+        """The loop's processor time since then was this stage's. Returns the time at which the next one begins."""
+        now = self._clock.cpu()
+        self.telemetry.count("stage_seconds_total", now - since, stage)
+        return now
 
     def _at_ms(self) -> int:
         return int(self._clock.at() * 1000)

@@ -17,7 +17,7 @@ from connector.request import Request
 
 
 class Clock(Protocol):
-    """Three times: one that only grows, one that people read, one that also counts a suspended machine."""
+    """Four times: one that only grows, one that people read, one that also counts a suspended machine, and work."""
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -29,6 +29,10 @@ class Clock(Protocol):
 
     def boot(self) -> float:
         """Seconds since boot, time in suspension included: by it a lease is measured."""
+        ...
+
+    def cpu(self) -> float:
+        """Processor seconds that the calling thread has used: what work costs, whoever else has the machine."""
         ...
 
 

@@ -12,13 +12,13 @@ from typing import Final, get_args
 
 from connector.batching import ClosedBy
 from connector.braze import Endpoint
+from connector.metrics import Stage
 from connector.outcomes import Delivered, Outcome, PartlyRefused
 from connector.records import OBJECT_ERRORS, Fate, Kind, Reason, SkipReason
 from connector.telemetry import Telemetry
 
 _DECODING: Final = ("undecodable", "trailing_bytes", "bad_framing", "header_framing")
 _ANSWERS: Final = ("2xx", "3xx", "4xx", "5xx", "none")
-_STAGES: Final = ("translate", "pack", "braze", "settle", "commit")
 _TROUBLES: Final = ("kafka", "kafka_client", "kafka_lease", "dead_letters", "braze_outage")
 
 
@@ -50,7 +50,7 @@ def start_series(telemetry: Telemetry, kinds: Mapping[str, Kind], *, has_registr
     )
     begin("batches_closed_total", [(reason,) for reason in get_args(ClosedBy)])
     begin("braze_data_points_total", [(Kind.AUDIENCE,), (Kind.EVENT,)])
-    begin("stage_seconds_total", [(stage,) for stage in _STAGES])
+    begin("stage_seconds_total", [(stage,) for stage in get_args(Stage)])
     for endpoint in Endpoint:
         begin("braze_requests_total", [(endpoint, answer) for answer in _ANSWERS])
         for name in ("braze_request_duration_seconds", "braze_request_objects"):

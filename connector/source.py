@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.kafka_properties import consumer_properties, first_position
+from connector.metrics import Stage
 from connector.offset_map import FIRST_METADATA
 from connector.ports import (
     Assigned,
@@ -118,6 +119,7 @@ class KafkaSource:
         bounds: How much may be outstanding.
         revoke_deadline_s: How long a revoke may wait for what is on the wire; below `max.poll.interval.ms`.
         logger: Gets librdkafka's own lines; None: they go to standard error.
+        spent: Told what a stage took, in processor seconds of the thread; called on it.
     """
 
     def __init__(
@@ -127,12 +129,14 @@ class KafkaSource:
         bounds: Bounds,
         revoke_deadline_s: float,
         logger: logging.Logger | None = None,
+        spent: Callable[[Stage, float], None] = lambda _stage, _seconds: None,
     ) -> None:
         self._kafka = dict(kafka)
         self._topics = list(topics)
         self._bounds = bounds
         self._revoke_deadline_s = revoke_deadline_s
         self._logging: dict[str, Any] = {} if logger is None else {"logger": logger}
+        self._spent = spent
         self._mailbox: queue.SimpleQueue[_CommitCommand] = queue.SimpleQueue()
         self._flows: dict[Partition, _Flow] = {}
         self._epochs = 0
@@ -238,10 +242,12 @@ class KafkaSource:
             )  # fmt: skip
             while not self._closing.is_set():
                 self._run_errands(consumer)  # before the first poll: an assignment asks how many partitions there are
+                began = time.thread_time()
                 messages = consumer.consume(_POLL_RECORDS, _POLL_S)
                 self.ticked_at = time.time()
                 if messages:
                     self._hand_over(messages)
+                    self._spent("poll", time.thread_time() - began)  # one that brought nothing is idling
                 self._serve(consumer)
                 self._regulate(consumer)
         except (_Rebuild, KafkaException):
@@ -431,10 +437,13 @@ class KafkaSource:
             TopicPartition(commit.stay.topic, commit.stay.partition, commit.next_offset, commit.metadata)
             for commit in current.values()
         ]
+        began = time.thread_time()
         try:
             answers = consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             return CommitRefused(_words(error.args[0]))
+        finally:
+            self._spent("commit", time.thread_time() - began)
         acknowledged: list[Commit] = []
         for answer in answers:
             if answer.error is None:

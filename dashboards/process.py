@@ -69,10 +69,18 @@ _USE = Row(
         ),
         Panel(
             "Where the time goes",
-            "Seconds a second: translate, pack and settle are work on the loop; braze (of all requests together) and"
-            " commit are waiting.",
+            "Processor seconds a second, by stage. What the cores in use have beyond it is the HTTP client's, the event"
+            " loop's and librdkafka's own threads'.",
             "s",
-            (Query(per_second("stage_seconds_total", by="stage"), "{{stage}}"),),
+            (Query(per_second("stage_seconds_total", 'stage!~"http|wait_quota"', by="stage"), "{{stage}}"),),
+            is_stacked=True,
+        ),
+        Panel(
+            "What is waited for",
+            "Seconds a second: http, all requests added up (it grows with how many are on the wire); wait_quota, work"
+            " that was ready and that only the quota kept.",
+            "s",
+            (Query(per_second("stage_seconds_total", 'stage=~"http|wait_quota"', by="stage"), "{{stage}}"),),
         ),
         Panel(
             "Waiting records, by queue",

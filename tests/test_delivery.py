@@ -58,11 +58,12 @@ class Stage:
         parked_max: int = 100,
         requests_max: int = 8,
         max_age_s: float | None = None,
+        rate: Rate | None = None,
     ) -> None:
         self.delivery = Delivery(
             Batcher(limit or TrackLimit(), settle_s, linger_s=0.0),
             CampaignBatcher(0.0, max_age_s, parked_max),
-            Pool([Rate(10**9, 1.0)]),
+            Pool([rate or Rate(10**9, 1.0)]),
             Pool([Rate(10**9, 1.0)]),
             DeliveryPolicy(
                 track_requests_max=requests_max,
@@ -143,6 +144,48 @@ def culprits(*bad: int) -> Callable[[Request], Attempt]:
 
 def distinct(count: int) -> list[Outbound]:
     return [event(f"u{n}", n) for n in range(count)]
+
+
+# ---- waiting for the quota -------------------------------------------------------------------------------------------
+
+
+def test_what_is_ready_waits_for_the_quota_until_it_is_allowed_and_no_longer() -> None:
+    stage = Stage(rate=Rate(1, 10.0))
+    stage.delivery.batcher.add_events(distinct(80), stage.now)
+    stage.sent()
+    assert stage.request() is None
+
+    stage.now += 4
+    assert stage.request() is None  # looked at again meanwhile, for whatever reason
+    stage.now += 6.5  # half a second late, which is not the quota's fault
+    assert len(stage.sent().load) == 5
+
+    assert stage.delivery.track.quota_wait_s(stage.now) == pytest.approx(10)
+    assert stage.request() is None
+    stage.now += 100
+    assert stage.delivery.track.quota_wait_s(stage.now) == 0  # there is nothing to be sent
+    assert stage.delivery.trigger.quota_wait_s(stage.now) == 0
+
+
+def test_what_may_not_leave_for_another_reason_does_not_wait_for_the_quota() -> None:
+    stage = Stage(rate=Rate(1, 10.0))
+    stage.delivery.batcher.add_events(distinct(80), stage.now)
+    stage.sent()
+    stage.delivery.next_due(stage.now, stage.at)
+
+    stage.now += 1
+    assert stage.delivery.next_due(stage.now, stage.at, may_send=False) is None
+    stage.now += 20
+
+    assert stage.delivery.track.quota_wait_s(stage.now) == pytest.approx(1)
+
+
+def test_work_that_lingers_waits_for_the_quota_from_its_own_time_on() -> None:
+    track = Stage().delivery.track
+
+    track.awaits_quota(due=103, allowed=110, now=100)
+
+    assert [track.quota_wait_s(now) for now in (102, 105, 108, 120)] == [0, 2, 3, 2]
 
 
 # ---- accepted --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.offset_map import METADATA_CHARS_MAX, ForeignMetadata, OffsetMap, decode, encode
+from connector.offset_map import METADATA_CHARS_MAX, ForeignMetadata, OffsetMap, _Lowest, _ranges_text, decode, encode
 
 
 @st.composite
@@ -49,6 +49,21 @@ def test_too_long_a_map_is_cut_from_the_top_and_the_cut_is_counted(seed: int, co
     assert len(encoded.text) <= METADATA_CHARS_MAX
     assert kept == tuple(ranges[: len(kept)])
     assert encoded.cut == sum(end - start for start, end in ranges[len(kept) :])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([2, 40, 300, 200_000]), st.sampled_from([2, 40, 300]))
+def test_the_length_of_what_fits_is_known_without_writing_it(seed: int, gap: int, length: int) -> None:
+    rng, at, ranges = Random(seed), 7, []
+    for _ in range(rng.randrange(1, 400)):
+        start = at + rng.randint(1, gap)
+        at = start + rng.randint(1, length)
+        ranges.append((start, at))
+
+    lowest = _Lowest(ranges, 7)
+
+    for count in {0, 1, len(ranges), *(rng.randrange(len(ranges)) for _ in range(5))}:
+        assert lowest.chars(count) == len(_ranges_text(ranges[:count], "r", "b", 7))
 
 
 def test_what_is_claimed_is_never_cut() -> None:

@@ -3,17 +3,19 @@
 import asyncio
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
 
+from connector.braze import Endpoint
+from connector.metrics import PREFIX, Stage
 from connector.offset_map import decode
 from connector.records import Kind
 from connector.simulation.checker import judge
 from connector.simulation.run import play
 from connector.simulation.scenario import Scenario, draw
-from connector.simulation.virtual_time import VirtualLoop, run_virtually
+from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
 from connector.simulation.world import EPOCH, History, World
 
 LEASE_S = 8.0
@@ -220,3 +222,63 @@ def test_a_process_that_is_asked_to_stop_before_it_has_begun_ends_in_good_order(
     loop = VirtualLoop()
 
     assert judge(run_virtually(loop, whole())) == []
+
+
+# ---- where the time goes ---------------------------------------------------------------------------------------------
+
+
+class TickingClock(VirtualClock):
+    """Every look at the processor's time finds one second more of it: a stage's seconds are its intervals."""
+
+    _ticks = 0.0
+
+    def cpu(self) -> float:
+        self._ticks += 1.0
+        return self._ticks
+
+
+def stages(scenario: Scenario) -> dict[str, float]:
+    """Seconds by stage of the only replica; `sum` is what its requests took by their own measure."""
+    loop = VirtualLoop()
+    world = World(scenario, loop)
+    run_virtually(loop, world.play(cured=True))
+    telemetry = world._replicas[0].pipeline.telemetry
+    took = {stage: telemetry.value("stage_seconds_total", stage) for stage in get_args(Stage)}
+    name = PREFIX + "braze_request_duration_seconds_sum"
+    requests = [telemetry.registry.get_sample_value(name, {"endpoint": endpoint}) for endpoint in Endpoint]
+    return {**took, "sum": sum(filter(None, requests))}
+
+
+def test_every_stage_of_the_loop_tells_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.simulation.world.VirtualClock", TickingClock)
+
+    took = stages(calm())
+
+    assert took["decode"] == took["map"] > 10  # one interval a chunk each
+    assert took["settle"] > took["decode"]  # what is taken in, and what is answered
+    assert took["pack"] > took["decode"]  # each chunk, each turn, each body
+    assert took["commit"] > 10
+    assert took["poll"] == 0  # the Kafka thread's own, which a play does not have
+
+
+def test_a_processor_stage_takes_none_of_the_time_that_passes() -> None:
+    took = stages(calm())
+
+    assert took["http"] == pytest.approx(took["sum"])
+    assert took["http"] > 0
+    assert {stage for stage, seconds in took.items() if seconds} == {"http", "sum"}
+
+
+def test_work_that_only_the_quota_keeps_is_told_as_waiting_for_it() -> None:
+    # 240 records at once, ten a request, one request in two seconds: something waits nearly all the time.
+    scenario = calm(records=240, users=100, span_s=0.1, requests=1, per_s=2.0, objects=10, configured_objects=10)
+    loop = VirtualLoop()
+    world = World(scenario, loop)
+    run_virtually(loop, world.play(cured=True))
+
+    waited = world._replicas[0].pipeline.telemetry.value("stage_seconds_total", "wait_quota")
+    track = [each.arrived_at - EPOCH for each in world.history.applied if each.array != "recipients"]
+
+    lasted = max(track) - min(track)
+    assert lasted > 20
+    assert 0.9 * lasted < waited < lasted + 0.01

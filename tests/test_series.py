@@ -25,7 +25,7 @@ CLOSED = {
     "endpoint": {"/users/track", "/campaigns/trigger/send"},
     "status_class": {"2xx", "3xx", "4xx", "5xx", "none"},
     "event": {"assigned", "revoked", "lost"},
-    "stage": {"translate", "pack", "braze", "settle", "commit"},
+    "stage": {"poll", "decode", "map", "pack", "wait_quota", "http", "settle", "commit"},
     "queue": {"taken", "track", "trigger"},
 }
 REASONS = {

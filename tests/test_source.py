@@ -321,6 +321,25 @@ async def test_what_is_held_is_not_fetched_until_it_is_let_go(listening: Any, pr
     await life.until(lambda: life.handed() == 10)
 
 
+async def test_what_polling_and_committing_cost_the_thread_is_told_and_idling_is_not(
+    listening: Any, produce: Any
+) -> None:
+    told: list[tuple[str, float, str]] = []
+    life = listening()
+    life.source._spent = lambda stage, seconds: told.append((stage, seconds, threading.current_thread().name))
+    stay = (await life.stays())[0]
+    for part in range(3):
+        produce(5)
+        await life.until(lambda part=part: life.handed() == 5 * part + 5)
+    assert await life.source.commit([Commit(stay, NextOffset(15), "")])
+    await life.until(lambda: len(told) == 4)
+    turn = life.source.ticked_at
+    await life.until(lambda: life.source.ticked_at > turn + 0.1)  # some turns that bring nothing
+    assert [stage for stage, *_ in told] == ["poll", "poll", "poll", "commit"]
+    assert {thread for *_, thread in told} == {"kafka"}
+    assert all(0 < seconds < 1 for _, seconds, _ in told)
+
+
 # ---- on a consumer that only takes notes ----------------------------------------------------------------------------
 
 

@@ -38,7 +38,7 @@ class SimulatedRecord:
     __slots__ = ("_epoch", "_key", "_offset", "_timestamp_ms", "_value", "_where")
 
     def __init__(  # what a record is
-        self, where: TopicPartition, offset: int, key: bytes, value: bytes | None, timestamp_ms: int, epoch: int
+        self, where: TopicPartition, offset: int, key: bytes, value: bytes | None, timestamp_ms: int, epoch: int = 0
     ) -> None:
         self._where = where
         self._offset = offset

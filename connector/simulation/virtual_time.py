@@ -46,7 +46,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The simulation's `ports.Clock`: all three times are the loop's.
+    """The simulation's `ports.Clock`: all times are the loop's, and work takes none: a play is the same everywhere.
 
     Args:
         loop: Whose time it is.
@@ -68,6 +68,10 @@ class VirtualClock:
     def boot(self) -> float:
         """Virtual seconds."""
         return self._loop.time()
+
+    def cpu(self) -> float:
+        """Always 0: what a machine takes for the work belongs to no play."""
+        return 0.0
 
 
 def run_virtually(loop: VirtualLoop, work: Coroutine[Any, Any, Any]) -> Any:

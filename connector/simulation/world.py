@@ -118,7 +118,7 @@ class Replica:
 
     def __init__(self, name: str, scenario: Scenario, group: Group, transport: SimulatedTransport,
                  letters: SimulatedDeadLetters, clock: VirtualClock, rng: Random,
-                 breaker_run: int) -> None:  # fmt: skip
+                 breaker_run: int = 0) -> None:  # fmt: skip
         jitter = rng.random
         self.source = SimulatedSource(group, name, scenario.buffer)
         self.transport = transport
