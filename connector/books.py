@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from connector.ledger import Ledger, joined
+from connector.ledger import Ledger
 from connector.offset_map import (
     FIRST_METADATA,
     METADATA_CHARS_MAX,
@@ -204,11 +204,10 @@ class Books:
             return left
         if self.kinds[start.stay.topic] is Kind.AUDIENCE:
             return left
-        ahead = [(max(first, start.offset), end) for first, end in memory.settled if end > start.offset]
-        settled = tuple(joined(sorted([*left.settled, *ahead])))
-        # Which of our own claims were never sent we know; in what another one wrote we believe every claim.
-        claimed = memory.claimed if self._writer and left.writer == self._writer else left.claimed
-        return replace(left, settled=settled, claimed=claimed, leader_epoch=memory.leader_epoch)
+        # What is left was read in that stay, and it may have been found out to speak of records that are gone: what we
+        # remember holds all of it that is still true. Nor is a claim of ours believed that we know was never sent.
+        settled = tuple((max(first, start.offset), end) for first, end in memory.settled if end > start.offset)
+        return replace(left, settled=settled, claimed=memory.claimed, leader_epoch=memory.leader_epoch)
 
     def admit(self, account: Account, records: Sequence[KafkaRecord]) -> Sequence[KafkaRecord]:
         """Take records in; returns those that still need work (an earlier life may have settled some)."""

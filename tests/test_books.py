@@ -1,3 +1,4 @@
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -196,6 +197,22 @@ def test_a_commit_never_passes_what_was_not_seen_whatever_the_map_says_of_it() -
     commit = books.commit_of(account, AT_MS, closed=False)
     assert commit.next_offset == 11
     assert told(commit).settled == ((11, 20),)
+
+
+@pytest.mark.parametrize(
+    "left", [OffsetMap(((11, 14),), leader_epoch=7), OffsetMap(claimed=((11, 14),), leader_epoch=7)]
+)
+def test_what_a_truncation_belied_is_not_believed_again_when_a_lost_stay_comes_back(left: OffsetMap) -> None:
+    books = Books(KINDS, 5.0, "us")
+    metadata = encode(replace(left, writer="them"), 10).text
+    account = opened(books, CAMPAIGNS, 10, metadata)
+    books.admit(account, [Consumed(CAMPAIGNS, 10, leader_epoch=7), Consumed(CAMPAIGNS, 12, leader_epoch=8)])
+    books.close([CAMPAIGNS])
+
+    again = books.open(StayStart(CAMPAIGNS._replace(epoch=2), 10, metadata), NOW, AT_MS)
+
+    assert [offset for offset in range(10, 15) if again.ledger.inherits(offset)] == [11]  # which does not exist
+    assert [offset for offset in range(10, 15) if again.ledger.inherits_claim(offset)] == []
 
 
 def test_the_newest_record_s_leader_epoch_goes_into_the_commit() -> None:

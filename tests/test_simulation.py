@@ -26,6 +26,7 @@ FOUND = {
     1_098_759: "the checker took a repeat behind what its next owner knew to be delivered for a wrong order",
     34_102: "a user's newer attributes were known to be settled while a refused one waited for its letter",
     34_233: "the same where a process was killed in between",
+    3_016_096: "what a truncation had belied was believed again when a lost partition came back",
     3_008_698: "the checker asked for a repetition of what Kafka had lost",
     1254: "a process killed before its first commit left no word that something was on the wire",
 }
