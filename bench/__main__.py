@@ -1,58 +1,65 @@
-"""`make bench`: processor time per delivered record, beside a hand-written loop on the same topics and the same double.
+"""`make bench`: what the connector costs and how quick it is, beside peers on the same topics and the same double.
 
-Apache Kafka and the double are processes of their own and do not count. Of each contestant the user and system time of
-its process (all threads) is taken until its group has committed everything, less that of an idle run of equal length.
+Each row has a site of its own: Apache Kafka, a registry, Braze doubles, all processes of their own that do not count. A
+contestant has one core to itself. `--only NAME` measures one row, and may be given several times.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from bench import comparison
-from bench.site import opened
-from bench.topics import PARTITIONS, make_topics, produce
+from bench import campaigns, comparison, memory, partition, restart, scaling
+from bench.report import Options, Row
+
+ROWS: dict[str, Callable[[Options], Row]] = {
+    "mixed": comparison.mixed,
+    "events": comparison.events,
+    "bytes": scaling.run,
+    "partition": partition.run,
+    "memory": memory.run,
+    "start": restart.run,
+    "campaigns": campaigns.run,
+}
+_USUAL = Options()
 
 
 def main(
-    records: Annotated[int, typer.Option(help="Half audiences (2 attributes), half events (6 properties).")] = 200_000,
-    users: Annotated[int, typer.Option(help="Zipf 1.1 over so many.")] = 1_000_000,
+    only: Annotated[list[str] | None, typer.Option(help=f"A row: {', '.join(ROWS)}. Default: all.")] = None,
+    records: Annotated[int, typer.Option(help="Of mixed, bytes and partition, each.")] = _USUAL.records,
+    events: Annotated[int, typer.Option(help="Of events.")] = _USUAL.events,
+    outage_min: Annotated[float, typer.Option(help="Of memory: how long Braze answers 503.")] = _USUAL.outage_min,
+    backlog_mb: Annotated[int, typer.Option(help="Of memory: bytes of values in the topics.")] = _USUAL.backlog_mb,
+    drain_s: Annotated[float, typer.Option(help="Of campaigns: how long triggers are written.")] = _USUAL.drain_s,
+    repeats: Annotated[int, typer.Option(help="Of start.")] = _USUAL.repeats,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON, too.")] = None,
 ) -> None:
-    """Measure and print one table."""
-    console = Console()
-    with opened() as site:
-        make_topics(site)
-        console.print(f"writing {records:,} records about {users:,} users")
-        produce(site.address, records, users)
-        produce(site.address, records, users, flood=True)
-        rows = []
-        for contestant in ("connector", "loop"):
-            console.print(f"running the {contestant}")
-            rows.append(comparison.mixed(site, contestant, records))
-        console.print("running the connector on one partition of audiences")
-        flood = comparison.one_partition(site, records)
-        rows[0]["ratio"] = round(rows[0]["cpu_us_per_record"] / rows[1]["cpu_us_per_record"], 2)
-    table = Table(*rows[0], title=f"{records:,} records, {PARTITIONS} partitions a topic, {os.cpu_count()} cores")
-    for row in rows:
-        table.add_row(*(str(row.get(name, "")) for name in rows[0]))
-    console.print(table)
-    console.print(
-        "cpu_us_per_record = (user + system seconds - those of an idle run) / records; ratio = connector / loop"
-    )
-    console.print(
-        f"one partition, {records:,} audience records, settle_s 5: {flood['records_per_s']:,} records/s from its"
-        f" assignment to the last commit, {flood['objects_per_request']} objects a request"
-    )
-    if out is not None:
-        document = {"mixed": rows, "one_partition_of_audiences": flood}
-        out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    """Measure rows, and print a table of each."""
+    if unknown := set(only or ()) - set(ROWS):
+        raise typer.BadParameter(f"no such row: {', '.join(sorted(unknown))}", param_hint="--only")
+    options = Options(records, events, outage_min, backlog_mb, drain_s, repeats)
+    console = Console(width=150)
+    measured: list[dict[str, Any]] = []
+    for name in only or ROWS:
+        began = time.monotonic()
+        console.print(f"measuring {name}", style="dim")
+        row = ROWS[name](options)
+        row.print(console)
+        console.print(
+            f"  took {time.monotonic() - began:.0f} s, {os.cpu_count()} cores\n", style="dim", highlight=False
+        )
+        measured.append(row.document())
+        if out is not None:
+            document = {"cores": os.cpu_count(), "load": os.getloadavg(), "rows": measured}
+            out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-typer.run(main)
+if __name__ == "__main__":
+    typer.run(main)
