@@ -53,7 +53,7 @@ format: $(STAMP) ## Write the format and the lint's safe fixes
 run: $(STAMP) ## The connector itself, with the configuration in CONFIG=
 	$(BIN)/aiq-braze run --config $(CONFIG)
 
-bench: $(STAMP) ## Processor time per record beside a hand-written loop, on Apache Kafka (needs a JVM and Maven)
+bench: $(STAMP) ## Cost, speed, memory, waits, beside peers, on Apache Kafka: BENCH="--only events --out FILE" (needs a JVM and Maven; Bento: Go)
 	$(BIN)/python -m bench $(BENCH)
 
 bench-policy: $(STAMP) ## What the rules make of the quota, in virtual time: the same figures on every machine

@@ -8,11 +8,9 @@ own threads have no Python stack at all. Nothing in the connector knows of it.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,14 +19,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-import yaml
 from rich.console import Console
 
-from bench.__main__ import KEY, PARTITIONS, ROOT, TOPICS, _children, _committed, _double, _produce
+from bench import comparison, contestants
+from bench.site import ROOT, Site, opened
+from bench.workload import Workload
 from tests.cache import kept
-from tests.real.brokers import ApacheKafka
-from tests.real.children import Child, Children, until
-from tests.real.maven import kafka_jars
+from tests.real.children import until
 
 PY_SPY: Final = "py-spy==0.4.3"
 RATE: Final = 250
@@ -246,32 +243,15 @@ def main(
 ) -> None:
     """Measure, draw, and print the share of each stage."""
     py_spy = kept(f"flame-{PY_SPY.replace('==', '-')}", _install) / "bin" / "py-spy"
-    own, *others = sorted(os.sched_getaffinity(0))
-    if others:
-        os.sched_setaffinity(0, others)  # and all that is started from here, but for the connector
-    with tempfile.TemporaryDirectory() as name, _children() as children:
-        folder = Path(name)
-        broker = ApacheKafka(children, kafka_jars(), folder)
-        broker.start()
-        for topic in (*TOPICS, "bench-letters"):
-            broker.create_topic(topic, PARTITIONS)
-        _produce(broker.address, records, 1_000_000)
-        seconds = _run(children, folder, broker.address, records, own, None)
-        raw = folder / "stacks.txt"
-        look = [
-            py_spy,
-            "record",
-            "--format",
-            "raw",
-            "--nolineno",
-            "--threads",
-            "--rate",
-            RATE,
-            "--output",
-            raw,
-            "--pid",
-        ]
-        _run(children, folder, broker.address, records, own, look)
+    workload = Workload("mixed", records, refused=100)
+    with opened() as site:
+        site.make_topics([contestants.LETTERS])
+        site.write(workload)
+        seconds = _run(site, workload, "alone", None)
+        raw = site.new_file("stacks.txt")
+        how = ["--format", "raw", "--nolineno", "--threads", "--rate", RATE]
+        look = [py_spy, "record", *how, "--output", raw, "--pid"]
+        _run(site, workload, "looked-at", look)
         stacks = scaled(read_stacks(raw.read_text(encoding="utf-8")), seconds)
     title = f"aiq-braze: {records:,} records, half audiences of 2 attributes, half events of 6 properties"
     out.write_text(draw(stacks, title, records), encoding="utf-8")
@@ -280,38 +260,22 @@ def main(
         console.print(f"{stage:<11}{used / whole:6.1%}{used / records * 1e6:8.2f} µs a record")
 
 
-def _run(
-    children: Children, folder: Path, address: str, records: int, core: int, look: list[object] | None
-) -> dict[str, float]:
+def _run(site: Site, workload: Workload, group: str, look: list[object] | None) -> dict[str, float]:
     """Works everything off; returns the processor seconds of each thread from the start of consumption on."""
-    group = "looked-at" if look else "alone"
-    with _double(children, folder) as endpoint:
-        connector = _connector(children, folder, address, group, endpoint)
-        os.sched_setaffinity(connector.pid, {core})  # before it has any other thread: they inherit it
+    with site.double(journal=False) as double:
+        double.refuse()
+        connector = contestants.connector(site, group, workload.topics, double.url)
         until("it has started", lambda: connector.must_live() or "connector_started" in connector.output())
-        spy = children.start([*map(str, look), str(connector.pid)], folder / "spy.log") if look else None
+        # Beside the double: started by the site, it would be on the connector's own core.
+        spy = site.children.start([*map(str, look), str(connector.pid)], site.new_file("spy.log")) if look else None
         before = _threads_s(connector.pid)
-        until("all is committed", lambda: connector.must_live() or _committed(address, group) >= records, within_s=600)
+        comparison.until_committed(site, connector, group, workload, within_s=600)
         after = _threads_s(connector.pid)
         connector.signal(signal.SIGTERM)
         assert connector.wait() == 0
         if spy is not None:
             assert spy.wait() == 0, spy.output()
     return {thread: used - before.get(thread, 0.0) for thread, used in after.items()}
-
-
-def _connector(children: Children, folder: Path, address: str, group: str, endpoint: str) -> Child:
-    kinds = dict(zip(TOPICS, ("audience", "event"), strict=True))
-    settings = {
-        "kafka": {"bootstrap.servers": address, "group.id": group},
-        "topics": {topic: {"kind": kind} for topic, kind in kinds.items()},
-        "dead_letter_topic": "bench-letters",
-        "braze": {"endpoint": endpoint, "api_key": KEY},
-        "http": {"host": "127.0.0.1", "port": 0},
-    }
-    path = folder / f"{group}.yaml"
-    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    return children.start([sys.executable, "-m", "connector", "run", "--config", path], folder / f"{group}.log")
 
 
 def _threads_s(pid: int) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The rival: what a good engineer writes in an afternoon. No order, no blame, no quota; one barrier a round.
 
-`python bench/loop.py ADDRESS GROUP ENDPOINT KEY [SUFFIX]`: reads both topics of the benchmark, 16 requests of 75 at
-a time.
+`python bench/loop.py ADDRESS GROUP ENDPOINT KEY KIND=TOPIC...`: 16 requests of 75 at a time.
 """
 
 import asyncio
@@ -12,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Message
 from fastavro import parse_schema, schemaless_reader
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
-FILES = {"bench-audiences": "AudienceMembership.avsc", "bench-events": "ProfileEvent.avsc"}
+FILES = {"audience": "AudienceMembership.avsc", "event": "ProfileEvent.avsc"}
+ROUND = 75 * 16
 
 
 def attribute(record: dict) -> dict:
@@ -37,31 +37,43 @@ def event(record: dict) -> dict:
     }
 
 
-async def main(address: str, group: str, endpoint: str, key: str, suffix: str = "") -> None:
-    schemas = {topic + suffix: parse_schema(json.loads((SCHEMAS / file).read_text())) for topic, file in FILES.items()}
+def bodies(messages: list[Message], kinds: dict[str, str], schemas: dict[str, object]) -> list[str]:
+    """One round's requests."""
+    attributes, events = [], []
+    for message in messages:
+        kind = kinds[message.topic()]
+        record = schemaless_reader(io.BytesIO(message.value()[5:]), schemas[kind])
+        if kind == "event":
+            events.append(event(record))
+        else:
+            attributes.append(attribute(record))
+    found = [{"attributes": attributes[i : i + 75]} for i in range(0, len(attributes), 75)]
+    found += [{"events": events[i : i + 75]} for i in range(0, len(events), 75)]
+    return [json.dumps(body) for body in found]
+
+
+def kinds_and_schemas(arguments: list[str]) -> tuple[dict[str, str], dict[str, object]]:
+    kinds = {topic: kind for kind, _, topic in (argument.partition("=") for argument in arguments)}
+    schemas = {kind: parse_schema(json.loads((SCHEMAS / FILES[kind]).read_text())) for kind in kinds.values()}
+    return kinds, schemas
+
+
+async def post(session: aiohttp.ClientSession, endpoint: str, body: str) -> None:
+    async with session.post(f"{endpoint}/users/track", data=body) as answer:
+        await answer.read()
+
+
+async def main(address: str, group: str, endpoint: str, key: str, *topics: str) -> None:
+    kinds, schemas = kinds_and_schemas(topics)
     consumer = Consumer(
         {"bootstrap.servers": address, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
     )
-    consumer.subscribe(list(schemas))
+    consumer.subscribe(list(kinds))
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as session:
-
-        async def post(body: dict) -> None:
-            async with session.post(f"{endpoint}/users/track", data=json.dumps(body)) as answer:
-                await answer.read()
-
         while True:
-            attributes, events = [], []
-            for message in consumer.consume(75 * 16, 0.1):
-                record = schemaless_reader(io.BytesIO(message.value()), schemas[message.topic()])
-                if message.topic() == "bench-events":
-                    events.append(event(record))
-                else:
-                    attributes.append(attribute(record))
-            bodies = [{"attributes": attributes[i : i + 75]} for i in range(0, len(attributes), 75)]
-            bodies += [{"events": events[i : i + 75]} for i in range(0, len(events), 75)]
-            if bodies:
-                await asyncio.gather(*map(post, bodies))
+            if messages := consumer.consume(ROUND, 0.1):
+                await asyncio.gather(*(post(session, endpoint, body) for body in bodies(messages, kinds, schemas)))
                 consumer.commit(asynchronous=False)
 
 

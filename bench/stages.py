@@ -7,13 +7,15 @@ process used beyond its stages is the rest: the HTTP client, the event loop, lib
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 
-from connector.metrics import PREFIX, Stage
+from connector import metrics
+from connector.metrics import PREFIX
 from tests.real.children import Child, ask
 
 WAITING: Final = frozenset({"http", "wait_quota"})
@@ -21,7 +23,7 @@ REST: Final = "rest"
 
 
 @dataclass(frozen=True)
-class Row:
+class Stage:
     """One stage.
 
     Attributes:
@@ -35,7 +37,7 @@ class Row:
     percent: float | None
 
 
-def stage_rows(exposition: str, records: int, cpu_us_per_record: float) -> list[Row]:
+def stage_rows(exposition: str, records: int, cpu_us_per_record: float) -> list[Stage]:
     """Rows in the order in which a record goes through, those that wait at the end.
 
     Args:
@@ -49,14 +51,14 @@ def stage_rows(exposition: str, records: int, cpu_us_per_record: float) -> list[
         for sample in family.samples
         if sample.name == f"{PREFIX}stage_seconds_total"
     }
-    took = {stage: seconds[stage] / records * 1e6 for stage in get_args(Stage)}
+    took = {stage: seconds[stage] / records * 1e6 for stage in get_args(metrics.Stage)}
     work = {stage: us for stage, us in took.items() if stage not in WAITING}
     work[REST] = max(0.0, cpu_us_per_record - sum(work.values()))
-    rows = [Row(stage, round(us, 2), round(us / cpu_us_per_record * 100, 1)) for stage, us in work.items()]
-    return rows + [Row(stage, round(took[stage], 2), None) for stage in get_args(Stage) if stage in WAITING]
+    rows = [Stage(stage, round(us, 2), round(us / cpu_us_per_record * 100, 1)) for stage, us in work.items()]
+    return rows + [Stage(stage, round(took[stage], 2), None) for stage in get_args(metrics.Stage) if stage in WAITING]
 
 
-def stage_table(rows: list[Row]) -> Table:
+def stage_table(rows: Sequence[Stage]) -> Table:
     """For people."""
     table = Table("stage", "us_per_record", "% of cpu", title="where the connector's processor time goes")
     for row in rows:

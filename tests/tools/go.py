@@ -33,6 +33,24 @@ def program(name: str) -> Path:
     return _built(wanted) / name
 
 
+def main_program(name: str, module: str, version: str, source: Path) -> Path:
+    """The program that this main file makes of a module; built, if it is not in the cache.
+
+    Raises:
+        Unavailable: There is no Go, no source, or it does not compile.
+    """
+
+    def build(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=FOLDER) as making:
+            shutil.copy(source, making)
+            _go(["mod", "init", "example.invalid/tool"], cwd=Path(making))
+            _go(["mod", "edit", f"-require={module}@{version}"], cwd=Path(making))
+            _go(["mod", "tidy"], cwd=Path(making))
+            _go(["build", "-ldflags=-s -w", "-o", str(folder / name), "."], cwd=Path(making))
+
+    return kept(f"{name}-{version}-{digest(module + source.read_text(encoding='utf-8'))}", build) / name
+
+
 def module(path: str, version: str) -> Path:
     """The folder with the source of a module.
 
@@ -78,7 +96,7 @@ def _replacements(wanted: Program, making: Path) -> list[str]:
 def _go(arguments: list[str], cwd: Path) -> str:
     if shutil.which("go") is None:
         raise Unavailable(
-            "no go on the path: helm, kubeconform, promtool and Prometheus are built by Go, 1.26 or newer"
+            "no go on the path: helm, kubeconform, promtool, Prometheus and Bento are built by Go, 1.26 or newer"
         )
     try:
         run = subprocess.run(

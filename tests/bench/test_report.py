@@ -1,0 +1,31 @@
+"""A row's ratios and its words for who was not run."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from bench.report import Row
+
+LINES = [{"contestant": "connector", "cost": 6.0}, {"contestant": "loop", "cost": 8.0}]
+
+
+def test_a_ratio_is_the_first_line_by_the_other() -> None:
+    row = Row("r", "t", LINES)
+    row.ratio("connector / loop", LINES, "cost", "loop")
+    assert row.ratios == {"connector / loop": 0.75}
+
+
+def test_who_was_not_run_has_a_reason_and_no_ratio() -> None:
+    lines = [LINES[0], {"contestant": "bento", "not run": "no go on the path"}]
+    row = Row("r", "t", lines)
+    row.ratio("connector / bento", lines, "cost", "bento")
+    assert row.ratios == {}
+    output = io.StringIO()
+    row.print(Console(file=output, width=100))
+    assert "bento: not run: no go on the path" in output.getvalue()
+
+
+def test_the_document_holds_all_there_is() -> None:
+    assert set(Row("r", "t", LINES).document()) == {"name", "title", "lines", "ratios", "stages", "notes"}
