@@ -10,7 +10,7 @@ Braze refuses without a name is halved, between users first, until the culprit s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal, assert_never
@@ -156,7 +156,7 @@ class Delivery:
     # ---- deciding -------------------------------------------------------------------------------------------------
 
     def next_request(
-        self, now: float, at: float, done: Conclusion, *, draining: bool = False, more_is_coming: bool = False
+        self, now: float, at: float, done: Conclusion, *, draining: bool = False, coming: Collection[Endpoint] = ()
     ) -> Request | None:
         """The next request to put on the wire at once, its budget spent; None if nothing may leave now.
 
@@ -165,12 +165,13 @@ class Delivery:
             at: Epoch seconds.
             done: Gets what a rule settles instead of sending it.
             draining: Nothing lingers.
-            more_is_coming: Records are about to be added: an unfilled batch waits for them, whatever the quota.
+            coming: For these, records are about to be added: an unfilled batch waits for them, whatever the quota.
         """
         for channel in self.channels:
             if channel.pool.ready_at(now, at) > now:
                 continue
-            request = self._choose(channel, now, at, done, draining=draining, more_is_coming=more_is_coming)
+            is_coming = channel.endpoint in coming
+            request = self._choose(channel, now, at, done, draining=draining, more_is_coming=is_coming)
             if request is not None:
                 channel.pool.take(now, at)
                 channel.on_wire.add(request)

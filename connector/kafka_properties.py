@@ -27,7 +27,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "metadata.recovery.rebootstrap.trigger.ms": 10_000,
     # librdkafka's own buffer in front of ours: enough for a second of work, small enough for a small container.
     "queued.max.messages.kbytes": 16_384,
-    "queued.min.messages": 20_000,
+    # Few of each partition: a trigger must not wait behind all that audiences have brought. And asked for again soon
+    # after there is room (by default a second later), or one partition cannot keep us busy.
+    "queued.min.messages": 2_000,
+    "fetch.queue.backoff.ms": 20,
 }
 
 _CONSUMER: Final[dict[str, Any]] = {

@@ -24,6 +24,7 @@ from connector.braze import Endpoint
 from connector.breaker import BreakerPolicy
 from connector.committer import Committer
 from connector.delivery import Conclusion, Delivery
+from connector.intake import Intake
 from connector.mapping import MappingInvalid
 from connector.metrics import Stage
 from connector.outcomes import Ambiguous, Attempt, Delivered, Misconfigured, NoReply, PartlyRefused, Reply
@@ -150,7 +151,7 @@ class Pipeline:
             halted=self._on_halted_topic,
             spawn=self._spawn,
         )
-        self._chunks: deque[Chunk] = deque()
+        self._intake = Intake(self.books.kinds)
         self._blocked: dict[str, deque[Chunk]] = {}  # topic -> chunks that wait for a schema
         self._sealed: dict[Assignment, list[Chunk]] = {}  # chunks that wait for their stay's first commit
         self._partitions: dict[str, int] = {}
@@ -263,7 +264,7 @@ class Pipeline:
     def _take_event(self, event: SourceEvent) -> None:
         match event:
             case Chunk():
-                self._chunks.append(event)
+                self._intake.add(event)
                 self._wake()
             case Assigned():
                 self._open(event)
@@ -319,7 +320,7 @@ class Pipeline:
         self._repeats.close(stays)
         for topic, returned in self.books.close(stays).items():
             self.telemetry.count("records_returned_total", returned, topic, self._translators[topic].kind)
-        self._chunks = deque(chunk for chunk in self._chunks if chunk.stay not in gone)
+        self._intake.drop(gone)
         for topic, waiting in self._blocked.items():
             self._blocked[topic] = deque(chunk for chunk in waiting if chunk.stay not in gone)
         self.telemetry.count("rebalances_total", 1, how)
@@ -331,7 +332,7 @@ class Pipeline:
         """Let what is on the wire come home, then hand over the last commits; what waits is given back unsent."""
         stays = set(event.stays)
         deadline = self._clock.now() + event.deadline_s
-        self._chunks = deque(chunk for chunk in self._chunks if chunk.stay not in stays)
+        self._intake.drop(stays)
         doubtful = self.delivery.withdraw(stays, self._clock.now())
         while self._unfinished(stays) and self._clock.now() < deadline:
             await self._news_or(deadline - self._clock.now())
@@ -388,10 +389,11 @@ class Pipeline:
             taken = 0
             if self._sealed:
                 self._unseal()
-            while self._chunks and taken < _TURN_RECORDS and self._takes_in:
-                taken += len(self._chunks[0].records)
-                self._take_in(self._chunks.popleft())
-            if taken and self._chunks:
+            while self._intake and taken < _TURN_RECORDS and self._takes_in:
+                chunk = self._intake.pop()
+                taken += len(chunk.records)
+                self._take_in(chunk)
+            if taken and self._intake:
                 self._wake()  # after the answers that have come meanwhile
             self._send()
         except Exception as error:  # noqa: BLE001  # not swallowed: it ends the process
@@ -400,7 +402,7 @@ class Pipeline:
     def _unseal(self) -> None:
         """Give back the chunks of stays that have committed since."""
         for stay in [stay for stay in self._sealed if not self.books.accounts[stay].is_sealed]:
-            self._chunks.extendleft(reversed(self._sealed.pop(stay)))
+            self._intake.put_back(self._sealed.pop(stay))
 
     @property
     def _takes_in(self) -> bool:
@@ -522,7 +524,7 @@ class Pipeline:
         while self.committer.may_send():
             done = Conclusion()
             request = self.delivery.next_request(
-                now, at, done, draining=self._stopping, more_is_coming=bool(self._chunks) and self._takes_in
+                now, at, done, draining=self._stopping, coming=self._intake.endpoints() if self._takes_in else ()
             )
             self.settlement.conclude(done, at)
             if request is None:
@@ -612,7 +614,7 @@ class Pipeline:
             await self.committer.commit()
             if self._sealed:
                 self._wake()
-            chunks = [*self._chunks, *(chunk for waiting in self._sealed.values() for chunk in waiting)]
+            chunks = [*self._intake, *(chunk for waiting in self._sealed.values() for chunk in waiting)]
             taken = sum(len(chunk.records) for chunk in chunks)
             gauges.show_books(self.telemetry, self.books)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())

@@ -230,7 +230,7 @@ class BufferSettings(_Section):
     """How much may be taken from Kafka and not settled; past it partitions are paused."""
 
     records: int = Field(100_000, ge=100, description="Records, over all partitions.")
-    bytes: int = Field(67_108_864, ge=1_000_000, description="Bytes of their values.")
+    bytes: int = Field(16_777_216, ge=1_000_000, description="Bytes of their values.")
 
 
 class HttpSettings(_Section):

@@ -68,7 +68,7 @@ class Bounds:
     """
 
     records: int = 100_000
-    bytes: int = 67_108_864
+    bytes: int = 16_777_216
 
 
 class _Flow:

@@ -982,7 +982,14 @@ def test_draining_and_more_to_come_decide_about_an_unfilled_batch() -> None:
     stage.delivery.batcher._linger_s = 1.0
     stage.delivery.batcher.add_events(distinct(1), stage.now)
 
-    assert stage.delivery.next_request(stage.now, stage.at, stage.done, more_is_coming=True) is None
+    assert stage.delivery.next_request(stage.now, stage.at, stage.done, coming={Endpoint.TRACK}) is None
+    # What comes for the other endpoint is not waited for: a trigger does not linger for a backlog of audiences.
+    campaigns = Stage()
+    campaigns.delivery.campaigns._linger_s = 1.0
+    campaigns.delivery.campaigns.add([trigger("u", 0)], campaigns.now)
+    asked = campaigns.delivery.next_request(campaigns.now, campaigns.at, campaigns.done, coming={Endpoint.TRACK})
+    assert asked is not None
+    assert asked.endpoint is Endpoint.TRIGGER
     assert stage.delivery.next_request(stage.now, stage.at, stage.done) is not None
 
 
