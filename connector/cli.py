@@ -165,11 +165,12 @@ def _collect_rarely() -> None:
     """Let Python look for cycles far less often.
 
     What flows holds none, but a hundred thousand records in flight are looked through at every full collection: a fifth
-    of the processor time on the hot path. What is there already stays and is looked at no more.
+    of the processor time on the hot path. What is there already stays and is looked at no more. The second number bounds
+    how many are looked through at once: a quarter of a million, which a trigger has to wait for.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(50_000, 5, 200)
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
