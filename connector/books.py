@@ -7,7 +7,7 @@ every fate; nothing else moves an offset. Conservation (promise P8) is checked h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from connector.ledger import Ledger
@@ -286,13 +286,14 @@ class Books:
         """Whether there is anything to be committed."""
         return any(account.has_news for account in self.accounts.values())
 
-    def commits(self, at_ms: int) -> list[Commit]:
-        """What is to be committed now: every account with news."""
-        return [
-            self.commit_of(account, at_ms, closed=False)
-            for account in self.accounts.values()
-            if account.has_news
-        ]  # fmt: skip
+    def commits(self, at_ms: int) -> Iterator[Commit]:
+        """What is to be committed now, of every account with news; each is true when it is given.
+
+        A long map takes milliseconds to write: between two, others may work, and accounts come and go.
+        """
+        for account in list(self.accounts.values()):
+            if account.has_news and self.accounts.get(account.stay) is account:
+                yield self.commit_of(account, at_ms, closed=False)
 
     def commit_of(self, account: Account, at_ms: int, *, closed: bool) -> Commit:
         """One account's commit as of now."""

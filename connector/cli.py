@@ -165,8 +165,8 @@ def _collect_rarely() -> None:
     """Let Python look for cycles far less often.
 
     What flows holds none, but a hundred thousand records in flight are looked through at every full collection: a fifth
-    of the processor time on the hot path. What is there already stays and is looked at no more. The second number bounds
-    how many are looked through at once: a quarter of a million, which a trigger has to wait for.
+    of the processor time on the hot path. What is there already stays and is looked at no more. The second number says
+    how many are looked through at once, and a trigger has to wait for that: a quarter of a million.
     """
     gc.collect()
     gc.freeze()

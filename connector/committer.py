@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from connector import gauges
 from connector.books import Books
@@ -17,6 +18,9 @@ from connector.ports import Clock, Commit, CommitRefused, Source, Trouble
 from connector.records import Assignment, Outbound
 from connector.telemetry import Telemetry
 from connector.troubles import Troubles
+
+_LONG_CHARS: Final = 1_000
+"""A map of so many characters takes milliseconds to write."""
 
 
 class Committer:
@@ -76,9 +80,7 @@ class Committer:
         return False
 
     async def _round(self) -> None:
-        began = self._clock.cpu()
-        commits, versions = self._to_tell()
-        self._spent(began)
+        commits, versions = await self._to_tell()
         if not commits:
             return
         asked = self._clock.boot()
@@ -96,19 +98,29 @@ class Committer:
         self._acknowledge(acknowledged, versions)
         self._spent(began)
 
-    def _to_tell(self) -> tuple[list[Commit], dict[Assignment, int]]:
+    async def _to_tell(self) -> tuple[list[Commit], dict[Assignment, int]]:
         """What Kafka does not know yet, and the version of each ledger that it tells of."""
-        at_ms = int(self._clock.at() * 1000)
+        began, at_ms = self._clock.cpu(), int(self._clock.at() * 1000)
         books = self._books
         cut = books.cut_offsets
-        versions = {stay: account.ledger.version for stay, account in books.accounts.items()}
-        commits = [commit for commit in books.commits(at_ms) if commit.stay not in self.leaving]
+        written: list[Commit] = []
+        versions: dict[Assignment, int] = {}
+        for commit in books.commits(at_ms):
+            written.append(commit)
+            versions[commit.stay] = books.accounts[commit.stay].ledger.version
+            if len(commit.metadata) > _LONG_CHARS:  # it took milliseconds, for which a trigger may have waited
+                self._spent(began)
+                await asyncio.sleep(0)
+                began = self._clock.cpu()
+        commits = [each for each in written if each.stay in books.accounts and each.stay not in self.leaving]
         if not commits and self._lease.is_ageing(self._clock.boot()):
-            idle = [account for stay, account in books.accounts.items() if stay not in self.leaving]
-            commits = [books.commit_of(idle[0], at_ms, closed=False)] if idle else []
+            idle = [account for stay, account in books.accounts.items() if stay not in self.leaving][:1]
+            commits = [books.commit_of(account, at_ms, closed=False) for account in idle]
+            versions |= {account.stay: account.ledger.version for account in idle}
         self._source.hold_back(books.held_back())
         if books.cut_offsets > cut:
             self._telemetry.count("offset_map_cut_total", books.cut_offsets - cut)
+        self._spent(began)
         return commits, versions
 
     def _acknowledge(self, commits: Sequence[Commit], versions: Mapping[Assignment, int]) -> None:

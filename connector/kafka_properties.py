@@ -31,6 +31,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     # after there is room (by default a second later), or one partition cannot keep us busy.
     "queued.min.messages": 2_000,
     "fetch.queue.backoff.ms": 20,
+    "max.partition.fetch.bytes": 262_144,
 }
 
 _CONSUMER: Final[dict[str, Any]] = {

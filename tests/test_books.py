@@ -267,7 +267,7 @@ def test_the_word_that_nothing_is_on_the_wire_is_taken_back_by_a_commit_before_a
     assert account.is_sealed is is_sealed
     assert books.has_news is is_sealed
 
-    commits = books.commits(AT_MS)
+    commits = list(books.commits(AT_MS))
 
     assert [commit.next_offset for commit in commits] == [7] * is_sealed
     for commit in commits:
@@ -409,7 +409,7 @@ def test_only_accounts_with_news_are_committed() -> None:
     audiences, events = opened(books), opened(books, EVENTS)
     books.admit(audiences, consumed(AUDIENCES, 0, 1))
     books.admit(events, consumed(EVENTS, 0))
-    assert books.commits(AT_MS) == []
+    assert list(books.commits(AT_MS)) == []
 
     books.settle_one(AUDIENCES, 1, Fate.DELIVERED)
     (commit,) = books.commits(AT_MS)
@@ -417,7 +417,7 @@ def test_only_accounts_with_news_are_committed() -> None:
     assert told(commit).settled == ((1, 2),)
 
     audiences.ledger.committed(commit.next_offset, audiences.ledger.version)
-    assert books.commits(AT_MS) == []
+    assert list(books.commits(AT_MS)) == []
 
 
 def test_a_late_fate_is_counted_and_settles_nothing() -> None:
