@@ -34,6 +34,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "max.partition.fetch.bytes": 262_144,
 }
 
+_FOR_TRIGGERS: Final = {"queued.min.messages", "fetch.queue.backoff.ms", "max.partition.fetch.bytes"}
+"""Small portions, for those who would wait behind large ones. Whoever reads one topic alone does better without."""
+
 _CONSUMER: Final[dict[str, Any]] = {
     # Never jump: where no offset exists, and where one is out of range, the source decides (promise P1).
     "auto.offset.reset": "error",
@@ -139,7 +142,7 @@ def lease_s(kafka: Mapping[str, Any]) -> float:
 def reading_properties(kafka: Mapping[str, Any]) -> dict[str, Any]:
     """What `replay` reads with: partitions that it picks itself, outside of any group, and what is committed only."""
     shared = {key: value for key, value in kafka.items() if not key.startswith((*_MEMBERSHIP_PREFIXES, "fetch.wait"))}
-    own = {key: value for key, value in _DEFAULTS.items() if key != "queued.min.messages"}
+    own = {key: value for key, value in _DEFAULTS.items() if key not in _FOR_TRIGGERS}
     return {
         **own,
         **shared,
