@@ -214,11 +214,8 @@ class KafkaSource:
             except (_Rebuild, KafkaException) as cause:
                 words = _words(cause.args[0]) if isinstance(cause, KafkaException) else str(cause)
                 self._trouble("kafka_client", f"{words}; a new consumer is made until one works: check the brokers")
-                if isinstance(cause, _InstanceTaken):
-                    self._closing.wait(_REBUILD_S[0])
-                else:
-                    self._closing.wait(_REBUILD_S[min(rebuilds, len(_REBUILD_S) - 1)])
-                    rebuilds += 1
+                self._closing.wait(_REBUILD_S[min(rebuilds, len(_REBUILD_S) - 1)])
+                rebuilds += not isinstance(cause, _InstanceTaken)
                 if self._closing.is_set():
                     break
             except BaseException as error:  # the thread's last word; it ends the process

@@ -21,7 +21,7 @@ RAW = f"""\
 thread (7): MainThread;<module> (connector/__main__.py);_find_and_load (<frozen importlib._bootstrap>) 50
 {DECODE} 30
 {RUN};Pipeline._turn (connector/pipeline.py);SystemClock.cpu (connector/app.py) 9
-{RUN};Pipeline._attempt (connector/pipeline.py);BrazeClient.attempt (connector/braze_client.py);x (/home/me/x.py) 5
+{RUN};Pipeline._attempt (connector/pipeline.py);BrazeClient.attempt (connector/braze_client.py);x (/elsewhere/x.py) 5
 {RUN};ResponseHandler.data_received (aiohttp/client_proto.py) 5
 {RUN} 10
 {CONSUME} 90
