@@ -11,11 +11,12 @@ PYTEST_WORKERS ?= 2
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-$(STAMP): requirements/dev.txt requirements/run.txt pyproject.toml
+$(STAMP): requirements/dev.txt requirements/run.txt pyproject.toml $(wildcard connector/express/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m connector.express.build --if-possible
 	touch $@
 
 demo: $(STAMP) ## Three kinds of record from a real broker into a Braze double, audited
@@ -84,4 +85,4 @@ lock: $(STAMP) ## Resolve the dependencies anew into the hashed lock (needs uv)
 	uv pip compile pyproject.toml --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements/dev.txt
 
 clean: ## Remove what the commands above made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf connector/express/*.so $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

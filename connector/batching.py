@@ -102,6 +102,10 @@ class Piece:
         self.lane = lane
         self.array: Array = array
         self.records = records
+        if len(records) == 1 and (encoded := records[0].encoded) is not None:
+            self.encoded = encoded
+            self.points = records[0].points
+            return
         written = records[0].object if len(records) == 1 else merged(records)
         self.encoded = orjson.dumps(written)
         self.points = attribute_points(written) if array == "attributes" else EVENT_POINTS if array == "events" else 0
@@ -131,6 +135,8 @@ def merged(records: Sequence[Outbound]) -> dict[str, Any]:
 
 def _is_plain(record: Outbound) -> bool:
     """Whether merging commutes with applying: no operation on the stored value, no deep merge."""
+    if record.encoded is not None:
+        return True  # nothing nested goes by the express lane
     values = record.object
     if "_merge_objects" in values:
         return False  # whatever it holds itself: in one object with a neighbour it would merge the neighbour's values

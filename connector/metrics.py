@@ -53,6 +53,12 @@ TABLE: Final[tuple[Metric, ...]] = (
         "Records that left unsettled with their partition; its next owner consumes them again.",
         _RECORD,
     ),
+    Metric(
+        "records_express_total",
+        "counter",
+        "Records that went by the express lane; the others of consumed were decoded and mapped the ordinary way.",
+        _RECORD,
+    ),
     Metric("records_in_flight", "gauge", "Records consumed and not settled yet.", _RECORD),
     Metric("inflight_records", "gauge", "The same over all topics."),
     Metric(

@@ -465,10 +465,11 @@ class Pipeline:
     def _translate(self, account: Account, records: Sequence[KafkaRecord]) -> None:
         stay = account.stay
         translator = self._translators[stay.topic]
-        began = self._clock.cpu()
-        decoded = translator.decode(records)
+        began, at_ms = self._clock.cpu(), self._at_ms()
+        decoded = translator.decode(stay, records, at_ms)
         began = self._spent("decode", began)
-        done = translator.map(stay, decoded, self._at_ms())
+        self.telemetry.count("records_express_total", decoded.by_express, stay.topic, translator.kind)
+        done = translator.map(stay, decoded, at_ms)
         began = self._spent("map", began)
         now = self._clock.now()
         match translator.kind:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple, NewType, Protocol
 
+import orjson
+
 Offset = NewType("Offset", int)
 """Where a record lies in its partition."""
 
@@ -149,7 +151,8 @@ class Outbound:
 
     Attributes:
         user: Ordering lane: the `external_id` itself, or NUL + the `braze_id`. Never logged.
-        object: The JSON object to send, identifier included.
+        encoded: Its JSON, where it came by the express lane; None: `object` is still to be encoded.
+        points: Data points that Braze bills for what is encoded.
         record: The Kafka record, kept whole for the dead-letter topic.
         stay: The assignment under which the record was consumed.
         offset: The record's offset.
@@ -158,10 +161,12 @@ class Outbound:
             into two groups, and those again, until the culprit stands alone.
     """
 
-    __slots__ = ("group", "object", "offset", "record", "size_bytes", "stay", "user")
+    __slots__ = ("_object", "encoded", "group", "offset", "points", "record", "size_bytes", "stay", "user")
 
     group: int | None
 
+    encoded: bytes | None
+    points: int
     record: KafkaRecord
     stay: Assignment
     offset: int
@@ -169,8 +174,17 @@ class Outbound:
 
     def __init__(self, user: str, object: dict[str, Any]) -> None:  # noqa: A002  # Braze's own word
         self.user = user
-        self.object = object
+        self._object: dict[str, Any] | None = object
+        self.encoded = None
+        self.points = 0
         self.group = None
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The JSON object to send, identifier included."""
+        if self._object is None:
+            self._object = orjson.loads(self.encoded or b"{}")
+        return self._object
 
 
 class CampaignSend(Outbound):

@@ -32,7 +32,12 @@ def start_series(telemetry: Telemetry, kinds: Mapping[str, Kind], *, has_registr
     """
     begin = telemetry.start_at_zero
     records = [(topic, kind) for topic, kind in kinds.items()]
-    for name in ("records_consumed_total", "records_returned_total", "records_known_settled_total"):
+    for name in (
+        "records_consumed_total",
+        "records_returned_total",
+        "records_known_settled_total",
+        "records_express_total",
+    ):
         begin(name, records)
     begin("records_settled_total", [(*record, fate) for record in records for fate in Fate])
     begin("records_in_flight", records)

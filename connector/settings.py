@@ -215,6 +215,11 @@ class MappingSettings(_Section):
         "create", description="Users whom Braze does not know: `ignore` sends `_update_existing_only`."
     )
     decimal_as: Literal["number", "string"] = Field("number", description="How Avro decimals are written.")
+    express: bool = Field(
+        default=True,
+        description="Plain records go from bytes to JSON in one compiled step, where the connector was built with a C"
+        " compiler; the result is the same without, at more processor time.",
+    )
 
 
 class BreakerSettings(_Section):

@@ -27,6 +27,7 @@ class MappingRules:
         unknown_users: `create`: Braze makes a profile for an unknown `external_id`. `ignore`: it updates existing
             profiles only. Campaigns never create one, whatever this says.
         decimal_as: A decimal as a JSON number (a double, so about 15 digits) or as a string (all of them).
+        express: Plain records may go by the express lane, where it was compiled (`connector.express`).
     """
 
     prefer: Literal["external_id", "braze_id"] = "external_id"
@@ -35,3 +36,4 @@ class MappingRules:
     braze_id_recipients: Literal["send", "dead_letter"] = "send"
     unknown_users: Literal["create", "ignore"] = "create"
     decimal_as: Literal["number", "string"] = "number"
+    express: bool = True
