@@ -36,6 +36,11 @@ def connector(site: Site, group: str, topics: Sequence[Topic], url: str, **secti
     return site.start([sys.executable, "-m", "connector", "run", "--config", path], site.new_file(f"{group}.log"))
 
 
+def ordinary(site: Site, group: str, topics: Sequence[Topic], url: str) -> Child:
+    """The same without its compiled part: every record is decoded and mapped in Python."""
+    return connector(site, group, topics, url, mapping={"express": False})
+
+
 def loop(site: Site, group: str, topics: Sequence[Topic], url: str) -> Child:
     script = ROOT / "bench" / "loop.py"
     return site.start([sys.executable, script, *_words(site, group, topics, url)], site.new_file(f"{group}.log"))
@@ -52,7 +57,14 @@ def bento(site: Site, group: str, topics: Sequence[Topic], url: str) -> Child:
     return site.start([peers.bento(), "-c", path], site.new_file(f"{group}.log"))
 
 
-ALL: dict[str, Start] = {"connector": connector, "loop": loop, "faststream": faststream, "bento": bento}
+ALL: dict[str, Start] = {
+    "connector": connector,
+    "ordinary": ordinary,
+    "loop": loop,
+    "faststream": faststream,
+    "bento": bento,
+}
+PEERS = ("loop", "faststream", "bento")
 
 
 def _words(site: Site, group: str, topics: Sequence[Topic], url: str) -> list[str]:

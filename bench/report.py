@@ -45,11 +45,11 @@ class Row:
     stages: Sequence[Stage] = ()
     notes: Sequence[str] = ()
 
-    def ratio(self, formula: str, lines: Sequence[Mapping[str, Any]], figure: str, other: str) -> None:
-        """The first line's figure by another's; left out where one of the two was not run."""
-        below = next(line for line in lines if other in line.values())
-        if figure in lines[0] and figure in below:
-            self.ratios[formula] = round(lines[0][figure] / below[figure], 2)
+    def ratio(self, formula: str, lines: Sequence[Mapping[str, Any]], figure: str, one: str, other: str) -> None:
+        """One line's figure by another's; left out where one of the two was not run."""
+        above, below = (next(line for line in lines if name in line.values()) for name in (one, other))
+        if figure in above and figure in below:
+            self.ratios[formula] = round(above[figure] / below[figure], 2)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""

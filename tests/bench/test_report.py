@@ -11,16 +11,16 @@ from bench.report import Row
 LINES = [{"contestant": "connector", "cost": 6.0}, {"contestant": "loop", "cost": 8.0}]
 
 
-def test_a_ratio_is_the_first_line_by_the_other() -> None:
+def test_a_ratio_is_one_line_by_another() -> None:
     row = Row("r", "t", LINES)
-    row.ratio("connector / loop", LINES, "cost", "loop")
+    row.ratio("connector / loop", LINES, "cost", "connector", "loop")
     assert row.ratios == {"connector / loop": 0.75}
 
 
 def test_who_was_not_run_has_a_reason_and_no_ratio() -> None:
     lines = [LINES[0], {"contestant": "bento", "not run": "no go on the path"}]
     row = Row("r", "t", lines)
-    row.ratio("connector / bento", lines, "cost", "bento")
+    row.ratio("connector / bento", lines, "cost", "connector", "bento")
     assert row.ratios == {}
     output = io.StringIO()
     row.print(Console(file=output, width=100))
