@@ -2,12 +2,15 @@
 #   docker build --build-arg BASE_IMAGE=python:3.13-slim@sha256:... --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) .
 # Any image will do that has python3 (3.11 or newer) with venv, and certificate authorities.
 ARG BASE_IMAGE=python:3.13-slim
+# The same Python at the same path, with a C compiler for the express lane. Without one the image works, too, and takes
+# more processor time: BUILD_IMAGE may be the base itself.
+ARG BUILD_IMAGE=python:3.13
 
-FROM ${BASE_IMAGE} AS build
+FROM ${BUILD_IMAGE} AS build
 # `tracing` brings OpenTelemetry along.
 ARG LOCK=run
 COPY requirements/${LOCK}.txt /tmp/lock.txt
-# Only what is locked, by its hash. Nothing needs a compiler or a system library: the wheels bring their own.
+# Only what is locked, by its hash. None of it needs a compiler or a system library: the wheels bring their own.
 RUN --mount=type=cache,target=/var/cache/pip \
     export PIP_CACHE_DIR=/var/cache/pip \
     && python3 -m venv /opt/aiq-braze \
@@ -16,8 +19,9 @@ RUN --mount=type=cache,target=/var/cache/pip \
 COPY LICENSE /opt/aiq-braze/
 COPY schemas /opt/aiq-braze/src/schemas
 COPY connector /opt/aiq-braze/src/connector
-# Bytecode is written here once: where the connector runs, nothing can be written.
-RUN /opt/aiq-braze/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/aiq-braze/lib /opt/aiq-braze/src
+# Everything is compiled here once: where the connector runs, nothing can be written.
+RUN PYTHONPATH=/opt/aiq-braze/src /opt/aiq-braze/bin/python -B -m connector.express.build --if-possible \
+    && /opt/aiq-braze/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/aiq-braze/lib /opt/aiq-braze/src
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE

@@ -21,7 +21,8 @@ from tests.cache import absent, digest, kept
 ROOT: Final = Path(__file__).parents[2]
 
 _SUITE: Final = "bookworm"
-_PACKAGES: Final = "python3,python3-venv,ca-certificates"
+PACKAGES: Final = "python3,python3-venv,ca-certificates"
+BUILD_PACKAGES: Final = f"{PACKAGES},gcc,libc6-dev,python3-dev"
 _PYTHON: Final = "3.11"
 """Of that suite."""
 
@@ -42,8 +43,8 @@ exec chroot --userspec="$1" "$root" /usr/bin/env -i "TEST_BRAZE_KEY=${TEST_BRAZE
 """
 
 
-def base_image() -> Path:
-    """An archive of a small Debian with Python; made once."""
+def base_image(packages: str) -> Path:
+    """An archive of a small Debian with these; made once."""
     missing = [each for each in _NEEDED if shutil.which(each) is None]
     if missing:
         absent(
@@ -57,7 +58,7 @@ def base_image() -> Path:
         folder.mkdir()
         tree = folder / "tree"
         try:
-            _done(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, tree])
+            _done(["debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, tree])
         except subprocess.CalledProcessError as error:
             absent(f"debootstrap could not make the base: {(error.stderr or error.stdout)[-400:]}")
         for archive in (tree / "var/cache/apt/archives").glob("*.deb"):
@@ -65,7 +66,7 @@ def base_image() -> Path:
         _done(["tar", "-C", tree, "-cf", folder / "base.tar", "."])
         shutil.rmtree(tree)
 
-    return kept(f"debian-{_SUITE}-{digest(_PACKAGES)}", make) / "base.tar"
+    return kept(f"debian-{_SUITE}-{digest(packages)}", make) / "base.tar"
 
 
 def wheels() -> Path:
@@ -97,11 +98,17 @@ class Image:
         self._policy.write_text(json.dumps(_POLICY), encoding="utf-8")
         base = folder / "Dockerfile.base"
         base.write_text("FROM scratch\nADD base.tar /\n", encoding="utf-8")
-        self._bud("localhost/base", base_image().parent, "--file", base)
+        for name, packages in (("base", PACKAGES), ("build", BUILD_PACKAGES)):
+            self._bud(f"localhost/{name}", base_image(packages).parent, "--file", base)
         # pip is sent to the wheels by a file that only the build sees: the Dockerfile is the one that is released.
         (folder / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n", encoding="utf-8")
         seen = ["-v", f"{wheels()}:/wheels:ro", "-v", f"{folder / 'pip.conf'}:/etc/pip.conf:ro"]
-        arguments = {"BASE_IMAGE": "localhost/base", "VERSION": version, "REVISION": revision}
+        arguments = {
+            "BASE_IMAGE": "localhost/base",
+            "BUILD_IMAGE": "localhost/build",
+            "VERSION": version,
+            "REVISION": revision,
+        }
         given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         self._bud("localhost/aiq-braze", ROOT, *seen, *given)
         container = self._buildah("from", f"--signature-policy={self._policy}", "localhost/aiq-braze").strip()

@@ -44,8 +44,9 @@ def test_the_linter_would_have(rule: str, breach: str) -> None:
 
 
 def test_the_base_is_given_by_argument_in_every_stage() -> None:
-    assert instructions("FROM") == ["${BASE_IMAGE} AS build", "${BASE_IMAGE}"]
-    assert DOCKERFILE.index("ARG BASE_IMAGE=") < DOCKERFILE.index("FROM ")
+    assert instructions("FROM") == ["${BUILD_IMAGE} AS build", "${BASE_IMAGE}"]
+    for base in ("BASE_IMAGE", "BUILD_IMAGE"):
+        assert DOCKERFILE.index(f"ARG {base}=") < DOCKERFILE.index("FROM ")
 
 
 def test_the_user_is_a_number_and_the_entry_point_no_shell() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from connector import __version__
-from tests.image.buildah import Image, base_image
+from tests.image.buildah import PACKAGES, Image, base_image
 from tests.real.brokers import InProcessBroker
 from tests.real.children import Children, until
 from tests.real.stage import API_KEY, Stage
@@ -24,7 +24,7 @@ REVISION = "0123abc"
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    base_image()  # or skip before there is anything to clean up
+    base_image(PACKAGES)  # or skip before there is anything to clean up
     with tempfile.TemporaryDirectory() as folder:
         built = Image(Path(folder), __version__, REVISION)
         yield built
@@ -79,6 +79,13 @@ def test_it_holds_the_connector_and_nothing_that_installs_or_tests(image: Image)
     sources = {path.relative_to(ours / "src") for path in (ours / "src" / "connector").rglob("*.py")}
     compiled = list((ours / "src" / "connector").rglob("*.pyc"))
     assert len(compiled) == len(sources) > 50
+
+
+def test_plain_records_have_their_express_lane_without_a_compiler_in_the_image(image: Image, tmp_path: Path) -> None:
+    run = python(image, tmp_path, "from connector.express import is_compiled; print(is_compiled())")
+
+    assert run.stdout == "True\n", run.stderr
+    assert not (image.mount / "usr" / "bin" / "gcc").exists()
 
 
 def test_its_user_can_write_nowhere_but_to_tmp(image: Image, tmp_path: Path) -> None:
