@@ -35,8 +35,6 @@ WHOLE: Final = 3000
 PER_S: Final = 3.0
 OBJECTS: Final = 75
 PARTITIONS: Final = 16
-SETTLED_AFTER_S: Final = 6.0
-"""Two windows, so that the start does not count."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,8 @@ class Row:
         skew: Of two partitions one has so many times as much; the group's halves differ as much.
         load: Share of the quota that is written; None: backlog.
         requests: The quota, in any `PER_S` seconds.
+        settled_after_s: Virtual seconds before: two windows, so that the start does not count, or as many as it takes
+            to learn what another client leaves.
         lasts_s: Virtual seconds that count.
     """
 
@@ -61,15 +61,18 @@ class Row:
     skew: float = 1.0
     load: float | None = None
     requests: int = SMALL
+    settled_after_s: float = 6.0
     lasts_s: float = 30.0
 
 
 ROWS: Final = (
     *(Row("backlog everywhere", replicas, window) for window in ("bucket", "clock") for replicas in (1, 2, 4)),
     Row("backlog 10:1 between partitions", 2, skew=10.0),
-    Row("another client takes half", 1, "bucket", 0.5),
-    Row("another client takes half", 2, "bucket", 0.5),
-    Row("another client takes half", 1, "clock", 0.5),
+    *(
+        Row("another client takes half", replicas, window, 0.5, settled_after_s=30.0, lasts_s=60.0)
+        for window in ("bucket", "clock")
+        for replicas in (1, 2, 4)
+    ),
     Row("1 % of the quota is written", load=0.01, requests=WHOLE),
     Row("10 % of the quota is written", load=0.1, requests=WHOLE, lasts_s=9.0),
     Row("80 % of the quota is written", load=0.8, requests=WHOLE, lasts_s=3.0),
@@ -120,7 +123,7 @@ class Measured:
                 Replica(f"r{number}", scenario, self._group, transport, letters, self._clock, Random(number))
             )
         writing = asyncio.get_running_loop().create_task(self._keep_writing(names))
-        await asyncio.sleep(SETTLED_AFTER_S)
+        await asyncio.sleep(row.settled_after_s)
         before, refused = _requests(double), _refused(double)
         self._waited.clear()
         applied = self._applied
@@ -144,7 +147,7 @@ class Measured:
 
     def _backlogs(self) -> list[int]:
         """Of each partition: enough for the whole play, or a part of that in every second: one replica has those."""
-        whole = self._row.requests / PER_S * (SETTLED_AFTER_S + self._row.lasts_s) * OBJECTS
+        whole = self._row.requests / PER_S * (self._row.settled_after_s + self._row.lasts_s) * OBJECTS
         if self._row.skew == 1:
             return [int(whole * 1.1 / PARTITIONS)] * PARTITIONS
         most = whole * 2.2 / PARTITIONS

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from connector.concession import Concession
+
 CLOCK_WINDOW_S_MIN: Final = 3_600.0
 """Windows this long or longer are aligned to the clock (page "Rate limits": hourly limits reset on the clock hour)."""
 
@@ -26,9 +28,6 @@ the limit in any window. 3 % is what the smoothness costs; more burst would cost
 _CLOCK_BURST_SHARE: Final = 0.10
 """Of a clock window's remaining quota may leave at once. The count bounds the window here, so burst costs nothing; it
 only keeps one busy minute from spending the hour."""
-
-_SLOW_START_S: Final = 3.0
-"""After a 429 the pace grows from a tenth to the whole within this time."""
 
 _LONGEST_WAIT_S: Final = 3_600.0
 """What a 429 may ask for: Braze has no longer window than the hour. It may be one that nobody configured here."""
@@ -126,7 +125,7 @@ class SlidingWindow:
         return max(now, self._due - self._burst * self._spacing_s)
 
     def take(self, now: float, at: float, slowness: float) -> None:  # noqa: ARG002
-        """Spend one token; `slowness` >= 1 stretches the spacing (slow start)."""
+        """Spend one token; `slowness` >= 1 stretches the spacing (what is left to others)."""
         self._due = max(self._due, now) + self._spacing_s * slowness
 
     def headroom(self, now: float, at: float) -> float:  # noqa: ARG002
@@ -232,7 +231,7 @@ class Pool:
         self._share = 1.0
         self._frozen_until = float("-inf")
         self._frozen_from = float("-inf")  # frozen time up to here was told by `frozen_s`
-        self._grown_at = float("-inf")  # end of the slow start
+        self._concession = Concession(min(rate.per_s for rate in rates))
         self._refusals = 0  # 429s in a row
         self.remaining: int | None = None
         self.limit: int | None = None
@@ -256,8 +255,7 @@ class Pool:
 
     def take(self, now: float, at: float) -> None:
         """Spend one request of every window. Call only when `ready_at` has passed."""
-        growing = (self._grown_at - now) / _SLOW_START_S
-        slowness = 1.0 / (1.0 - 0.9 * growing) if growing > 0 else 1.0
+        slowness = 1.0 / self._concession.part(now)
         for window in self._windows:
             window.take(now, at, slowness)
 
@@ -268,7 +266,7 @@ class Pool:
         return min(window.headroom(now, at) for window in self._windows)
 
     def throttled(self, seen: QuotaHeaders, jitter: float, now: float, at: float) -> float:
-        """A 429: nothing leaves until Braze's time, then slowly. Returns the monotonic end of the freeze.
+        """A 429: nothing leaves until Braze's time, then less than before. Returns the monotonic end of the freeze.
 
         Args:
             seen: The refusal's headers.
@@ -288,8 +286,8 @@ class Pool:
             wait = min(60.0, 2.0 ** min(self._refusals, 10), *(window.rate.per_s for window in self._windows))
         if self._frozen_until < now:
             self._frozen_from = now
+            self._concession.refused(now, self._frozen_until)
         self._frozen_until = max(self._frozen_until, now + wait + jitter * max(0.25, min(2.0, wait / 4)))
-        self._grown_at = self._frozen_until + _SLOW_START_S
         self._learn(seen, now, at)
         return self._frozen_until
 
@@ -309,5 +307,7 @@ class Pool:
             self.remaining = seen.remaining
         if seen.limit is not None:
             self.limit = seen.limit
+        if seen.remaining is not None and seen.limit:
+            self._concession.left(seen.remaining / seen.limit, now)
         for window in self._windows:
             window.observe(seen, now, at)

@@ -126,18 +126,32 @@ def test_a_clock_that_is_wrong_by_days_stops_us_for_a_window_at_most() -> None:
     assert pool.throttled(QuotaHeaders(reset_in_s=200_000.0), jitter=0.0, now=0.0, at=AT) == 3.0
 
 
-def test_after_a_freeze_the_pace_grows_back() -> None:
+def test_after_refusals_the_pace_is_lower_and_grows_back() -> None:
     pool = Pool([Rate(300, 3.0)])
-    until = pool.throttled(QuotaHeaders(retry_after_s=1.0), jitter=0.0, now=0.0, at=AT)
-    times, now = [], until
-    while now < until + 6:
+    now = 0.0
+    for _ in range(4):
+        now = pool.throttled(QuotaHeaders(retry_after_s=1.0), jitter=0.0, now=now + 0.1, at=AT)
+    times, until = [], now
+    while now < until + 600:
         now = max(now, pool.ready_at(now, AT + now))
         pool.take(now, AT + now)
         times.append(now)
 
-    first = sum(1 for time in times if time < until + 1)
-    last = sum(1 for time in times if until + 5 <= time < until + 6)
-    assert first < last / 2
+    first = sum(1 for time in times if until + 1 <= time < until + 4)
+    last = sum(1 for time in times if until + 590 <= time < until + 593)
+    assert 100 < first < last / 2
+    assert last in (291, 292)
+
+
+def test_refusals_that_come_together_count_once() -> None:
+    pool, alone = Pool([Rate(300, 3.0)]), Pool([Rate(300, 3.0)])
+    for each, times in ((pool, 30), (alone, 1)):
+        for _ in range(times):
+            each.throttled(QuotaHeaders(retry_after_s=1.0), jitter=0.0, now=1.0, at=AT)
+        each.take(9.0, AT)
+        each.take(9.0, AT)
+
+    assert [pool.headroom(9.0, AT)] == [alone.headroom(9.0, AT)]
 
 
 def test_an_unexplained_429_is_asked_about_ever_later_and_never_after_an_hour() -> None:
