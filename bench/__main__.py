@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench import campaigns, comparison, memory, partition, restart, scaling
+from bench import campaigns, comparison, latency, memory, partition, restart, scaling
 from bench.report import Options, Row
 
 ROWS: dict[str, Callable[[Options], Row]] = {
@@ -27,6 +27,7 @@ ROWS: dict[str, Callable[[Options], Row]] = {
     "memory": memory.run,
     "start": restart.run,
     "campaigns": campaigns.run,
+    "latency": latency.run,
 }
 _USUAL = Options()
 

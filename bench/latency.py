@@ -1,0 +1,69 @@
+"""How long an event waits on its way when the quota does not bind: from its timestamp in Kafka to Braze."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bench import contestants
+from bench.campaigns import quantiles
+from bench.report import Options, Row
+from bench.site import Site, opened
+from bench.trickle import Trickle
+from bench.workload import Record, Topic, encoded, user
+from tests.real.children import until
+
+QUOTA = 75_000
+"""Objects a second: 1,000 requests of 75."""
+
+PARTS = (0.01, 0.1)
+"""Of the quota. Four fifths of it, written, delivered and applied on one machine, would measure the machine; what the
+rules alone add there is told by `make bench-policy`."""
+
+WARMING_S = 3.0
+"""From the first record on: connections, and the interpreter's own caches."""
+
+_NOTES = (
+    "ms = arrival at Braze - the record's timestamp in Kafka, of events of users who have no other on the way"
+    " (goal: p50 at most 10, p99 at most 50)",
+    "batches linger for the quota alone, and audience records wait settle_s besides: neither is in here",
+)
+
+
+def run(options: Options) -> Row:
+    """One line a rate."""
+    with opened() as site:
+        site.make_topics((contestants.LETTERS,))
+        lines = [{"of the quota": f"{part:.0%}", **_waits(site, part * QUOTA, options.drain_s / 2)} for part in PARTS]
+    return Row("latency", f"events of 6 properties, {QUOTA:,} objects/s are the quota", lines, notes=_NOTES)
+
+
+def _waits(site: Site, per_s: float, lasts_s: float) -> dict[str, Any]:
+    topic = Topic(f"events-{per_s:.0f}", "event", 4)
+    site.make_topics((topic,))
+
+    def make(number: int, at: int) -> Record:
+        name = user(number)
+        values = {"count": number, "sku": "sku-1", "price": 12.5, "new": True, "shop": "north", "page": "/home"}
+        record = {"event_id": f"e-{number}", "identity": {"external_id": name}, "event_name": "Viewed"}
+        return Record(topic.name, name, encoded("event", {**record, "occurred_at": at, "properties": values}))
+
+    with site.double() as double:
+        child = contestants.connector(site, topic.name, (topic,), double.url)
+        until("it has its partitions", lambda: "partitions_assigned" in child.output())
+        with Trickle(site.address, per_s, make) as trickle:
+            ends = time.monotonic() + WARMING_S + lasts_s
+            while time.monotonic() < ends:
+                child.must_live()
+                time.sleep(0.2)
+        until("all are delivered", lambda: site.committed(topic.name, [topic]) >= len(trickle.written_at))
+        child.kill()
+        sizes = double.state()["objects_per_request"]["/users/track"]
+        counted_from = trickle.written_at[0] + WARMING_S
+        arrivals = ((line["object"]["properties"]["count"], line["arrived_at"]) for line in double.journal())
+        waits = [
+            at - trickle.written_at[number] for number, at in arrivals if trickle.written_at[number] >= counted_from
+        ]
+    written_s = trickle.written_at[len(trickle.written_at) - 1] - trickle.written_at[0]
+    rate = {"events/s": round(len(trickle.written_at) / written_s), "objects/request": round(sizes["mean"], 1)}
+    return {**rate, "sent": len(waits), **quantiles(waits)}
