@@ -200,15 +200,17 @@ class Batcher:
     def add_events(self, records: Sequence[Outbound], now: float) -> None:
         """Take events in."""
         lanes = self._lanes
+        ready = 0
         for record in records:
             lane = lanes.get(record.user)
             if lane is None:
                 lane = lanes[record.user] = Lane(record.user)
             lane.events.append(record)
             if not lane.busy:
-                self._ready_events += 1
+                ready += 1
                 if not lane.listed:
                     self._list(lane, now)
+        self._ready_events += ready
         self.waiting += len(records)
 
     def is_full(self) -> bool:
@@ -311,7 +313,8 @@ class Batcher:
         released = [lane for lane in lanes if isinstance(lane, Lane)]
         for lane in released:
             lane.busy = False
-            self._ready_events += len(lane.events)
+            if lane.events:
+                self._ready_events += len(lane.events)
         if self._settle_s > 0:
             self._hold([lane for lane in released if lane in wrote], now + self._settle_s)
         self._take_up(released, now)
@@ -367,7 +370,7 @@ class Batcher:
         heavy = False
         size = _ENVELOPE_BYTES
         attributes_room = events_room = limit.objects
-        while ready and not heavy and (events_room > 0 or attributes_room > 0) and len(passed) < _PASSED_MAX:
+        while ready and not heavy and (events_room or attributes_room) and len(passed) < _PASSED_MAX:
             lane = ready.popleft()
             attributes, events = lane.ready_attributes, len(lane.events)
             if not (attributes or events):
@@ -392,9 +395,10 @@ class Batcher:
             if not own:
                 passed.append(lane)
                 continue
-            self._ready_attributes -= attributes
+            if attributes:
+                self._ready_attributes -= 1
+                lane.ready_attributes = 0
             self._ready_events -= events
-            lane.ready_attributes = 0
             lane.listed = False
             lane.busy = True
             pieces += own

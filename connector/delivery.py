@@ -366,8 +366,9 @@ class Delivery:
     def _deliver(self, load: Sequence[Piece], done: Conclusion) -> None:
         done.delivered += [piece.records[-1] for piece in load]
         done.coalesced += [record for piece in load if len(piece.records) > 1 for record in piece.records[:-1]]
-        for array, kind in (("attributes", Kind.AUDIENCE), ("events", Kind.EVENT)):
-            points = sum([piece.points for piece in load if piece.array == array])
+        attributes = sum([piece.points for piece in load if piece.array == "attributes"])
+        others = sum([piece.points for piece in load]) - attributes  # events: a trigger costs none
+        for kind, points in ((Kind.AUDIENCE, attributes), (Kind.EVENT, others)):
             if points:
                 done.data_points[kind] = done.data_points.get(kind, 0) + points
 

@@ -249,8 +249,7 @@ class Settlement:
 
 def _latencies(records: Sequence[Outbound], at: float) -> list[float]:
     """Seconds from each record's Kafka timestamp to `at`; records without a timestamp have none."""
-    stamps = [record.record.timestamp() for record in records]
-    latencies = [at - millis / 1000 for timestamp_type, millis in stamps if timestamp_type]
+    latencies = [at - stamp[1] / 1000 for record in records if (stamp := record.record.timestamp())[0]]
     if min(latencies, default=0.0) < 0.0:  # another clock than ours wrote them
         return [max(0.0, latency) for latency in latencies]
     return latencies
