@@ -71,7 +71,7 @@ class UserLane:
 class Lane(UserLane):
     """One user's waiting attributes and events."""
 
-    __slots__ = ("attributes", "events", "held_until", "letters", "listed", "ready_attributes", "ready_events", "since")
+    __slots__ = ("attributes", "events", "held_until", "letters", "listed", "ready_attributes", "since")
 
     def __init__(self, user: str) -> None:
         super().__init__(user)
@@ -81,8 +81,7 @@ class Lane(UserLane):
         self.letters = 0  # and until so many dead letters are written
         self.listed = False  # stands in the queue of ready lanes
         self.since = 0.0  # when he was listed
-        self.ready_attributes = 0  # what he adds to the batcher's counts of ready objects
-        self.ready_events = 0
+        self.ready_attributes = 0  # what they add to the batcher's count: 1 if they may leave; events always may
 
 
 class Piece:
@@ -108,7 +107,7 @@ class Piece:
             return
         written = records[0].object if len(records) == 1 else merged(records)
         self.encoded = orjson.dumps(written)
-        self.points = attribute_points(written) if array == "attributes" else EVENT_POINTS if array == "events" else 0
+        self.points = EVENT_POINTS if array == "events" else attribute_points(written) if array == "attributes" else 0
 
 
 class TrackBatch(NamedTuple):
@@ -133,11 +132,8 @@ def merged(records: Sequence[Outbound]) -> dict[str, Any]:
     return whole
 
 
-def _is_plain(record: Outbound) -> bool:
+def _is_plain(values: dict[str, Any]) -> bool:
     """Whether merging commutes with applying: no operation on the stored value, no deep merge."""
-    if record.encoded is not None:
-        return True  # nothing nested goes by the express lane
-    values = record.object
     if "_merge_objects" in values:
         return False  # whatever it holds itself: in one object with a neighbour it would merge the neighbour's values
     if dict not in map(type, values.values()):  # nearly always
@@ -145,50 +141,18 @@ def _is_plain(record: Outbound) -> bool:
     return not any(type(value) is dict and not ATTRIBUTE_OPERATIONS.isdisjoint(value) for value in values.values())
 
 
-def _mergeable(attributes: list[Outbound]) -> int:
+def _mergeable(attributes: Sequence[Outbound]) -> int:
     """How many from the front make one object; at least one."""
-    if len(attributes) == 1 or not _is_plain(attributes[0]):
+    if len(attributes) == 1:
         return 1
     group = attributes[0].group
-    count = 1
-    while count < len(attributes) and attributes[count].group == group and _is_plain(attributes[count]):
+    count = 0
+    for record in attributes:
+        # Nothing nested goes by the express lane.
+        if record.group != group or not (record.encoded is not None or _is_plain(record.object)):
+            break
         count += 1
-    return count
-
-
-class Room:
-    """What one request can still take.
-
-    Attributes:
-        attributes: Objects of that array.
-        events: Objects of the other.
-        is_shared: An object of one array takes the room of one of the other.
-        is_full: Not one more object fits, of either array.
-    """
-
-    __slots__ = ("_bytes", "attributes", "events", "is_full", "is_shared")
-
-    def __init__(self, limit: TrackLimit) -> None:
-        self._bytes = limit.body_bytes - _ENVELOPE_BYTES
-        self.attributes = self.events = limit.objects
-        self.is_shared = not limit.per_array
-        self.is_full = limit.objects < 1
-
-    def take(self, pieces: Sequence[Piece]) -> bool:
-        """Take them in, all or none; False: they are too heavy. Their number was seen to by whoever brings them."""
-        size = len(pieces)
-        attributes = 0
-        for piece in pieces:
-            size += len(piece.encoded)
-            if piece.array == "attributes":
-                attributes += 1
-        if size > self._bytes:
-            return False
-        self._bytes -= size
-        self.attributes -= len(pieces) if self.is_shared else attributes
-        self.events -= len(pieces) if self.is_shared else len(pieces) - attributes
-        self.is_full = self.attributes < 1 and self.events < 1
-        return True
+    return count or 1
 
 
 class Batcher:
@@ -211,8 +175,10 @@ class Batcher:
         self.suspicions = Suspicions()
         self._ready_attributes = 0
         self._ready_events = 0
-        self._holds: list[tuple[float, int, Lane]] = []
+        self._holds: list[tuple[float, int, Sequence[Lane]]] = []  # one entry for all who begin to wait at once
         self._hold_number = 0
+        self.holds = 0
+        """Attribute writes that users still have to wait for."""
         self._group_number = 0
         self.waiting = 0
         """Records in here, in no request."""
@@ -220,41 +186,37 @@ class Batcher:
     def __repr__(self) -> str:
         """State as text: `waiting=3 ready=2 lanes=2 holds=0`."""
         ready = len(self._ready) + len(self._suspect)
-        return f"waiting={self.waiting} ready={ready} lanes={len(self._lanes)} holds={len(self._holds)}"
+        return f"waiting={self.waiting} ready={ready} lanes={len(self._lanes)} holds={self.holds}"
 
-    @property
-    def holds(self) -> int:
-        """Attribute writes that users still have to wait for."""
-        return len(self._holds)
-
-    def add_attributes(self, records: Iterable[Outbound], now: float, hold_until: float = _NEVER) -> None:
+    def add_attributes(self, records: Sequence[Outbound], now: float, hold_until: float = _NEVER) -> None:
         """Take attribute writes in; none leaves before `hold_until` (an earlier owner's settle time)."""
+        if hold_until > now:
+            self._hold([self._lane(record.user) for record in records], hold_until)
         lanes = self._lanes
         for record in records:
             lane = lanes.get(record.user)
             if lane is None:
                 lane = lanes[record.user] = Lane(record.user)
-            if hold_until > now:
-                self._hold(lane, hold_until)
             lane.attributes.append(record)
-            self.waiting += 1
-            if lane.ready_attributes != (not lane.busy and not lane.letters and lane.held_until <= now):
+            if not (lane.ready_attributes or lane.busy or lane.letters or lane.held_until > now):
                 self._refresh(lane, now)
+        self.waiting += len(records)
 
-    def add_events(self, records: Iterable[Outbound], now: float) -> None:
+    def add_events(self, records: Sequence[Outbound], now: float) -> None:
         """Take events in."""
         lanes = self._lanes
+        ready = 0
         for record in records:
             lane = lanes.get(record.user)
             if lane is None:
                 lane = lanes[record.user] = Lane(record.user)
             lane.events.append(record)
-            self.waiting += 1
-            if lane.listed and not lane.busy:
-                lane.ready_events += 1
-                self._ready_events += 1
-            elif not lane.busy:
-                self._refresh(lane, now)
+            if not lane.busy:
+                ready += 1
+                if not lane.listed:
+                    self._list(lane, now)
+        self._ready_events += ready
+        self.waiting += len(records)
 
     def is_full(self) -> bool:
         """Whether what is ready fills a request."""
@@ -292,16 +254,8 @@ class Batcher:
             batch = self._take_suspect() if is_suspects else self._take_ready(now, headroom, draining=draining)
             if batch is not None:
                 break
-        if batch is None:
-            return None
-        self._suspects_turn = batch.suspect is None
-        for piece in batch.pieces:
-            lane = piece.lane
-            if not lane.busy and isinstance(lane, Lane):
-                lane.busy = True
-                self._ready_attributes -= lane.ready_attributes
-                self._ready_events -= lane.ready_events
-                lane.ready_attributes = lane.ready_events = 0
+        if batch is not None:
+            self._suspects_turn = batch.suspect is None
         return batch
 
     def _take_ready(self, now: float, headroom: float, *, draining: bool) -> TrackBatch | None:
@@ -315,7 +269,7 @@ class Batcher:
             return None
         else:
             closed_by = "idle" if headroom >= 0.5 else "linger"
-        pieces, heavy = self._pack(self._ready, Room(self.limit), None)
+        pieces, heavy = self._pack(self._ready, self.limit, None)
         return TrackBatch(pieces, "bytes" if heavy else closed_by) if pieces else None
 
     def _take_suspect(self) -> TrackBatch | None:
@@ -326,8 +280,8 @@ class Batcher:
                 self._ready.append(self._suspect.popleft())
                 continue
             objects = min(self.suspicions.objects(shape), self.limit.objects)
-            room = Room(TrackLimit(objects, per_array=False, body_bytes=self.limit.body_bytes))
-            pieces, _ = self._pack(self._suspect, room, shape)
+            limit = TrackLimit(objects, per_array=False, body_bytes=self.limit.body_bytes)
+            pieces, _ = self._pack(self._suspect, limit, shape)
             return TrackBatch(pieces, "suspect", shape) if pieces else None
         return None
 
@@ -361,19 +315,18 @@ class Batcher:
 
     def release(self, lanes: Iterable[UserLane], now: float, wrote: Collection[UserLane] = ()) -> None:
         """A request has ended: its lanes may give again; those in `wrote` hold attributes back for the settle time."""
-        for lane in lanes:
-            if not isinstance(lane, Lane):
-                continue
+        released = [lane for lane in lanes if isinstance(lane, Lane)]
+        for lane in released:
             lane.busy = False
-            if self._settle_s > 0 and lane in wrote:
-                self._hold(lane, now + self._settle_s)
-            self._take_up(lane, now)
+            if lane.events:
+                self._ready_events += len(lane.events)
+        if self._settle_s > 0:
+            self._hold([lane for lane in released if lane in wrote], now + self._settle_s)
+        self._take_up(released, now)
 
     def await_letter(self, user: str, now: float) -> None:
         """An attribute write of this user was refused: his next one waits until `letter_written`."""
-        lane = self._lanes.get(user)
-        if lane is None:
-            lane = self._lanes[user] = Lane(user)
+        lane = self._lane(user)
         lane.letters += 1
         self._refresh(lane, now)
 
@@ -381,63 +334,86 @@ class Batcher:
         """The dead letter of a refused one is in Kafka."""
         lane = self._lanes[user]
         lane.letters -= 1
-        self._take_up(lane, now)
+        self._take_up([lane], now)
 
     def withdraw(self, stays: set[Assignment], now: float) -> list[Outbound]:
         """Take out all that waits for these stays (their partitions leave) and return it; none of it was sent."""
         gone: list[Outbound] = []
-        for lane in list(self._lanes.values()):
-            for waiting in (lane.attributes, lane.events):
-                leaving = [record for record in waiting if record.stay in stays]
-                if leaving:
-                    gone.extend(leaving)
-                    waiting[:] = [record for record in waiting if record.stay not in stays]
-            self._refresh(lane, now)
-            self._forget_if_idle(lane, now)
+        for lane in self._lanes.values():
+            leaving = [record for record in (*lane.attributes, *lane.events) if record.stay in stays]
+            if leaving:
+                gone.extend(leaving)
+                self._ready_events -= 0 if lane.busy else len(lane.events)
+                lane.attributes = [record for record in lane.attributes if record.stay not in stays]
+                lane.events = [record for record in lane.events if record.stay not in stays]
+                self._ready_events += 0 if lane.busy else len(lane.events)
+                self._refresh(lane, now)
+        self._take_up(list(self._lanes.values()), now)
         self.waiting -= len(gone)
         return gone
+
+    def _lane(self, user: str) -> Lane:
+        lane = self._lanes.get(user)
+        if lane is None:
+            lane = self._lanes[user] = Lane(user)
+        return lane
 
     def _lingers_until(self, headroom: float) -> float:
         return self._ready[0].since + self._linger_s * (1.0 - headroom)
 
-    def _pack(self, ready: deque[Lane], room: Room, suspect: Shape | None) -> tuple[list[Piece], bool]:
+    def _pack(self, ready: deque[Lane], limit: TrackLimit, suspect: Shape | None) -> tuple[list[Piece], bool]:
         """Fill one request from ready lanes, oldest first; the second value says whether bytes were the bound.
 
         Args:
             ready: Where to take from.
-            room: What the request can take.
+            limit: What the request can take.
             suspect: Only lanes that travel apart for this shape's sake; None: only those that do not travel apart.
         """
         pieces: list[Piece] = []
         passed: list[Lane] = []
+        is_wary = bool(self.suspicions)
         heavy = False
-        while ready and not room.is_full and not heavy and len(passed) < _PASSED_MAX:
+        size = _ENVELOPE_BYTES
+        attributes_room = events_room = limit.objects
+        while ready and not heavy and (events_room or attributes_room) and len(passed) < _PASSED_MAX:
             lane = ready.popleft()
-            if not (lane.ready_attributes or lane.ready_events):
+            attributes, events = lane.ready_attributes, len(lane.events)
+            if not (attributes or events):
                 lane.listed = False  # emptied, or held, since it was listed
                 continue
-            if self.suspicions and self._suspected(lane) != suspect:
-                if suspect is None:
-                    self._suspect.append(lane)
-                else:
-                    passed.append(lane)
+            if is_wary and self._suspected(lane) != suspect:
+                (self._suspect if suspect is None else passed).append(lane)
                 continue
             # A run that fits a request whole is not cut to fill a rest: the hottest user must not set the pace.
-            events_room = room.events - (lane.ready_attributes if room.is_shared else 0)
-            if pieces and events_room < len(lane.events) <= self.limit.objects:
+            run_room = events_room if limit.per_array else events_room - attributes
+            if run_room < events <= self.limit.objects and pieces:
                 passed.append(lane)
                 continue
-            own = self._give(lane, room.attributes, events_room)
-            while own and not room.take(own):
-                heavy = True
-                if not pieces and len(own) == 1:
-                    break  # alone it goes, however heavy
-                self.give_back(own.pop())
-            if own:
-                lane.listed = False
-                pieces.extend(own)
-            else:
+            own = self._give(lane, attributes_room, run_room)
+            for piece in own:
+                size += len(piece.encoded) + 1
+            heavy = size > limit.body_bytes
+            while size > limit.body_bytes and len(pieces) + len(own) > 1:  # alone it goes, however heavy
+                piece = own.pop()
+                size -= len(piece.encoded) + 1
+                self.give_back(piece)
+            if not own:
                 passed.append(lane)
+                continue
+            if attributes:
+                self._ready_attributes -= 1
+                lane.ready_attributes = 0
+            self._ready_events -= events
+            lane.listed = False
+            lane.busy = True
+            pieces += own
+            if not limit.per_array:
+                attributes_room = events_room = events_room - len(own)
+            elif own[0].array == "attributes":
+                attributes_room -= 1
+                events_room -= len(own) - 1
+            else:
+                events_room -= len(own)
         ready.extendleft(reversed(passed))
         return pieces, heavy
 
@@ -457,49 +433,48 @@ class Batcher:
             run = lane.events[:events_room]
             del lane.events[:events_room]
             self.waiting -= len(run)
-            own.extend([Piece(lane, "events", [record]) for record in run])
+            own += [Piece(lane, "events", [record]) for record in run]
         return own
 
     def _refresh(self, lane: Lane, now: float) -> None:
-        """Count anew what the lane could give, and list it if it could give something."""
-        if lane.busy:
-            attributes = events = 0
-        else:
-            attributes = 1 if lane.attributes and not lane.letters and lane.held_until <= now else 0
-            events = len(lane.events)
+        """Count anew whether its attributes may leave, and list it if it could give something."""
+        may_write = lane.attributes and not (lane.busy or lane.letters) and lane.held_until <= now
+        attributes = 1 if may_write else 0
         self._ready_attributes += attributes - lane.ready_attributes
-        self._ready_events += events - lane.ready_events
         lane.ready_attributes = attributes
-        lane.ready_events = events
-        if (attributes or events) and not lane.listed:
-            lane.listed = True
-            lane.since = now
-            self._ready.append(lane)
+        if (attributes or lane.events) and not (lane.busy or lane.listed):
+            self._list(lane, now)
 
-    def _take_up(self, lane: Lane, now: float) -> None:
-        """List it if it could give something; forget it if it has nothing left. While busy or held it counted 0."""
-        if lane.attributes or lane.events:
-            self._refresh(lane, now)
-        else:
-            self._forget_if_idle(lane, now)
+    def _list(self, lane: Lane, now: float) -> None:
+        lane.listed = True
+        lane.since = now
+        self._ready.append(lane)
 
-    def _forget_if_idle(self, lane: Lane, now: float) -> None:
-        idle = not (lane.attributes or lane.events or lane.busy or lane.letters) and lane.held_until <= now
-        # A hold may outlive its lane, and the user have a new one by then.
-        if idle and self._lanes.get(lane.user) is lane:
-            del self._lanes[lane.user]
+    def _take_up(self, lanes: Iterable[Lane], now: float) -> None:
+        """List those that could give something; forget those that have nothing left: busy or held they counted 0."""
+        for lane in lanes:
+            if lane.attributes or lane.events:
+                self._refresh(lane, now)
+            # A hold may outlive its lane, and the user have a new one by then.
+            elif lane.held_until <= now and not (lane.busy or lane.letters) and self._lanes.get(lane.user) is lane:
+                del self._lanes[lane.user]
 
-    def _hold(self, lane: Lane, until: float) -> None:
-        if until <= lane.held_until:
-            return
-        lane.held_until = until
-        self._hold_number += 1
-        heapq.heappush(self._holds, (until, self._hold_number, lane))
+    def _hold(self, lanes: Iterable[Lane], until: float) -> None:
+        """Keep their attributes back until then."""
+        held = [lane for lane in lanes if lane.held_until < until]
+        for lane in held:
+            lane.held_until = until
+            self._ready_attributes -= lane.ready_attributes
+            lane.ready_attributes = 0
+        if held:
+            self.holds += len(held)
+            self._hold_number += 1
+            heapq.heappush(self._holds, (until, self._hold_number, held))
 
     def _wake(self, now: float) -> None:
         """List the lanes whose hold has ended; forget those that have nothing left."""
         holds = self._holds
         while holds and holds[0][0] <= now:
-            until, _, lane = heapq.heappop(holds)
-            if until >= lane.held_until:  # else it was held anew since
-                self._take_up(lane, now)
+            until, _, lanes = heapq.heappop(holds)
+            self.holds -= len(lanes)
+            self._take_up([lane for lane in lanes if lane.held_until <= until], now)  # the others are held anew since

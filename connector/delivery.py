@@ -363,18 +363,12 @@ class Delivery:
         else:
             self.campaigns.release(lanes, now)
 
-    def _deliver(self, load: Iterable[Piece], done: Conclusion) -> None:
-        attributes = events = 0
-        for piece in load:
-            records = piece.records
-            done.delivered.append(records[-1])
-            if len(records) > 1:
-                done.coalesced.extend(records[:-1])
-            if piece.array == "attributes":
-                attributes += piece.points
-            elif piece.array == "events":
-                events += piece.points
-        for kind, points in ((Kind.AUDIENCE, attributes), (Kind.EVENT, events)):
+    def _deliver(self, load: Sequence[Piece], done: Conclusion) -> None:
+        done.delivered += [piece.records[-1] for piece in load]
+        done.coalesced += [record for piece in load if len(piece.records) > 1 for record in piece.records[:-1]]
+        attributes = sum([piece.points for piece in load if piece.array == "attributes"])
+        others = sum([piece.points for piece in load]) - attributes  # events: a trigger costs none
+        for kind, points in ((Kind.AUDIENCE, attributes), (Kind.EVENT, others)):
             if points:
                 done.data_points[kind] = done.data_points.get(kind, 0) + points
 

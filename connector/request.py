@@ -74,21 +74,17 @@ class Request:
 
     def sizes(self) -> dict[str, int]:
         """Objects per array; arrays that it does not send are absent."""
-        sizes: dict[str, int] = {}
-        for piece in self.load:
-            sizes[piece.array] = sizes.get(piece.array, 0) + 1
-        return sizes
+        arrays = [piece.array for piece in self.load]
+        return {array: arrays.count(array) for array in dict.fromkeys(arrays)}
 
     def body(self) -> bytes:
         """The JSON body, assembled from the encoded objects; the same bytes at every attempt."""
         parts: list[bytes] = []
         if self.endpoint is Endpoint.TRIGGER:
             parts.append(b'"campaign_id":' + orjson.dumps(self.campaign_id))
-        arrays: dict[str, list[bytes]] = {}
-        for piece in self.load:
-            arrays.setdefault(piece.array, []).append(piece.encoded)
-        for array, objects in arrays.items():
-            parts.append(b'"' + array.encode() + b'":[' + b",".join(objects) + b"]")
+        for array in dict.fromkeys([piece.array for piece in self.load]):
+            objects = b",".join([piece.encoded for piece in self.load if piece.array == array])
+            parts.append(b'"' + array.encode() + b'":[' + objects + b"]")
         body = b"{" + b",".join(parts) + b"}"
         self.body_bytes = len(body)
         return body

@@ -158,7 +158,8 @@ class Settlement:
         """Returns them by stay, without those whose partition has left."""
         late = self._books.late
         settled = self._books.settle(records, fate)
-        self._telemetry.count("late_settlements_total", self._books.late - late)
+        if self._books.late > late:
+            self._telemetry.count("late_settlements_total", self._books.late - late)
         for stay, group in settled.items():
             self._source.release(stay, len(group), sum([record.size_bytes for record in group]))
             self._count(stay, len(group), fate)
@@ -248,5 +249,7 @@ class Settlement:
 
 def _latencies(records: Sequence[Outbound], at: float) -> list[float]:
     """Seconds from each record's Kafka timestamp to `at`; records without a timestamp have none."""
-    stamps = [record.record.timestamp() for record in records]
-    return [max(0.0, at - millis / 1000) for timestamp_type, millis in stamps if timestamp_type]
+    latencies = [at - stamp[1] / 1000 for record in records if (stamp := record.record.timestamp())[0]]
+    if min(latencies, default=0.0) < 0.0:  # another clock than ours wrote them
+        return [max(0.0, latency) for latency in latencies]
+    return latencies

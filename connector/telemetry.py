@@ -8,7 +8,7 @@ id or a payload (promise P9). A change of state is one line; a retry is a counte
 from __future__ import annotations
 
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
 
@@ -83,13 +83,11 @@ class Telemetry:
         ordered = sorted(values)
         child._sum.inc(sum(ordered))  # noqa: SLF001
         below = 0
-        for bound, bucket in zip(bounds, child._buckets, strict=True):  # noqa: SLF001
-            if below == len(ordered):
-                return
-            up_to = bisect_right(ordered, bound, below)
-            if up_to > below:
-                bucket.inc(up_to - below)
-                below = up_to
+        while below < len(ordered):
+            index = bisect_left(bounds, ordered[below])
+            up_to = bisect_right(ordered, bounds[index], below)
+            child._buckets[index].inc(up_to - below)  # noqa: SLF001
+            below = up_to
 
     def start_at_zero(self, name: str, rows: Sequence[Sequence[str]]) -> None:
         """Make series exist before their first event, so that a rate over them starts at 0."""
