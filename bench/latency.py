@@ -24,7 +24,7 @@ WARMING_S = 3.0
 """From the first record on: connections, and the interpreter's own caches."""
 
 _NOTES = (
-    "ms = arrival at Braze - the record's timestamp in Kafka, of events of users without another (goal: p50 10, p99 50)",
+    "ms = arrival at Braze - the record's timestamp in Kafka, of users without another event (goal: p50 10, p99 50)",
     "batches linger for the quota alone, and audience records wait settle_s besides: neither is in here",
 )
 
