@@ -126,9 +126,14 @@ class TrackBatch(NamedTuple):
 
 def merged(records: Sequence[Outbound]) -> dict[str, Any]:
     """One attributes object that says what all of them say, later ones over earlier ones."""
+    encoded = [record.encoded for record in records if record.encoded is not None]
+    if len(encoded) == len(records):  # read at once: half the price of one by one
+        objects: Iterable[dict[str, Any]] = orjson.loads(b"[" + b",".join(encoded) + b"]")
+    else:
+        objects = [record.object for record in records]
     whole: dict[str, Any] = {}
-    for record in records:
-        whole.update(record.object)
+    for each in objects:
+        whole.update(each)
     return whole
 
 

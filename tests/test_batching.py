@@ -155,6 +155,37 @@ def test_a_later_write_wins_key_by_key() -> None:
     assert [record.offset for record in piece.records] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("by_express", [(), (0,), (1, 2), (0, 1, 2)])
+def test_what_came_encoded_merges_as_what_did_not(by_express: tuple[int, ...]) -> None:
+    records = [attributes("u", n, **{"a": n, f"only_{n}": None}) for n in range(3)]
+    for n in by_express:
+        records[n] = encoded_only(records[n])
+    waiting = batcher()
+    waiting.add_attributes(records, 0.0)
+
+    (piece,) = taken(waiting)
+
+    whole = {"external_id": "u", "a": 2, "only_0": None, "only_1": None, "only_2": None}
+    assert (orjson.loads(piece.encoded), piece.points) == (whole, 4)
+
+
+def test_a_lone_object_that_came_encoded_is_sent_as_it_is() -> None:
+    waiting = batcher()
+    waiting.add_attributes([encoded_only(attributes("u", 1, a=1))], 0.0)
+
+    (piece,) = taken(waiting)
+
+    assert (piece.encoded, piece.points) == (b'{ "external_id": "u", "a": 1 }', 7)
+
+
+def encoded_only(record: Outbound) -> Outbound:
+    """As the express lane would have made it: with spaces and a price by which it can be told."""
+    record.encoded = b"{ " + orjson.dumps(record.object)[1:-1].replace(b":", b": ").replace(b",", b", ") + b" }"
+    record.points = 7
+    record._object = None
+    return record
+
+
 @pytest.mark.parametrize(
     "operation",
     [
