@@ -55,6 +55,11 @@ _ERRAND_CALL_S: Final = 2.0
 _REVOKE_SLACK_S: Final = 2.0
 _LAST_COMMIT_S: Final = 3.0
 _COMMIT_AGAIN_S: Final = 0.1
+
+_NO_FAREWELL: Final = (
+    "Kafka did not answer while we left: the partitions are free when the session has timed out, and what could not be"
+    " committed repeats; check the brokers"
+)
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -188,10 +193,15 @@ class KafkaSource:
         self._held_back = stays
 
     async def close(self) -> None:
-        """Leave the group."""
+        """Leave the group; without a word to it where Kafka does not answer: a commit to no broker takes a minute."""
         self._closing.set()
-        if self._ended is not None:
-            await self._ended
+        if self._ended is None:
+            return
+        within_s = self._revoke_deadline_s + _REVOKE_SLACK_S + _LAST_COMMIT_S
+        _, waiting = await asyncio.wait({self._ended}, timeout=within_s)
+        if waiting:
+            self._listener(Trouble("no_farewell", _NO_FAREWELL, halts=False))
+            self._listener(SourceEnded(0, _NO_FAREWELL))
 
     @property
     def paused(self) -> int:

@@ -284,6 +284,25 @@ async def test_closing_before_there_is_an_assignment_ends_well(listening: Any) -
     assert life.of(SourceEnded) == [SourceEnded(0, "")]
 
 
+async def test_closing_ends_where_kafka_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(KafkaSource, "_consume_until_closing", lambda _: answered.wait())
+    source = KafkaSource({"bootstrap.servers": "none", "group.id": "g"}, ["t"], Bounds(), -4.9)  # a tenth of a second
+    told: list[SourceEvent] = []
+    source.start(told.append)
+    try:
+        await source.close()
+    finally:
+        answered.set()
+
+    trouble, ended = told
+    assert isinstance(trouble, Trouble)
+    assert (trouble.reason, trouble.halts) == ("no_farewell", False)
+    assert "check the brokers" in trouble.detail
+    assert isinstance(ended, SourceEnded)
+    assert ended.exit_code == 0
+
+
 async def test_past_its_bound_a_partition_is_paused_and_goes_on_once_enough_is_settled(
     listening: Any, produce: Any
 ) -> None:
