@@ -76,6 +76,20 @@ _USE = Row(
             is_stacked=True,
         ),
         Panel(
+            "By the express lane",
+            "Share of the records that went from Avro to JSON in one pass. The others (unusual values, or the lane not"
+            " compiled or switched off) take the ordinary way, which costs more and comes to the same.",
+            "percentunit",
+            (
+                Query(
+                    f"{per_second('records_express_total', by='topic')}"
+                    f" / {per_second('records_consumed_total', by='topic')}",
+                    "{{topic}}",
+                ),
+            ),
+            most=1,
+        ),
+        Panel(
             "What is waited for",
             "Seconds a second: http, all requests added up (it grows with how many are on the wire); wait_quota, work"
             " that was ready and that only the quota kept.",

@@ -77,9 +77,9 @@ def drop_a_settlement(patch: Patch) -> None:
 def settle_a_dead_letter_before_the_broker_has_it(patch: Patch) -> None:
     honest = Settlement._write
 
-    async def write(self: Settlement, stay: Any, record: Any, headers: Any, reason: Any) -> None:
+    async def write(self: Settlement, stay: Any, record: Any, *rest: Any) -> None:
         self._settle_one(stay, record, books.Fate.DEAD_LETTERED)
-        await honest(self, stay, record, headers, reason)
+        await honest(self, stay, record, *rest)
 
     patch.setattr(Settlement, "_write", write)
 

@@ -11,8 +11,7 @@ def test_events_look_alike_by_name_and_attributes_by_what_they_set() -> None:
     member = {"AIQ_1_a": True, "plan": "pro"}
     assert shape_of(attributes("u", 0, **member)) == shape_of(attributes("v", 1, AIQ_2_b=False, plan="free"))
     assert shape_of(attributes("u", 0, **member)) != shape_of(attributes("u", 0, **member, spend=1))
-    named = attributes("u", 0)
-    named.object |= {"name": "Ann"}  # an attribute that happens to be called so
+    named = attributes("u", 0, name="Ann")  # an attribute that happens to be called so
     assert shape_of(named) == ("audiences", frozenset({"external_id", "name"}))
 
 

@@ -307,7 +307,11 @@ class Group:
         """
         log = self.logs[where]
         floor = log.committed[0] if log.committed is not None else 0
-        first = log.end if self.owner(where) is not None else self._rng.randint(min(floor, log.end), log.end)
+        least = min(floor, log.end)
+        if self.owner(where) is not None:
+            first = log.end
+        else:
+            first = least if self._rng.random() < 0.5 else self._rng.randint(least, log.end)
         log.records = [record for record in log.records if record.offset() < first]
         log.end = first
         log.epoch += 1

@@ -356,7 +356,10 @@ class World:
 
     async def _truncate(self) -> None:
         """A partition's owner dies, and with it the broker that led the partition; the next one had not got all."""
-        where = self._rng.choice(list(self._group.logs))
+        logs = self._group.logs
+        where = self._rng.choice(list(logs))
+        if self._rng.random() < 0.5:  # where a map has most to say, it has most to be wrong about
+            where = max(logs, key=lambda name: len((logs[name].committed or (0, ""))[1]))
         owner = self._group.owner(where)
         for replica in self._replicas:
             if replica.source is owner:

@@ -10,7 +10,7 @@ from bench.policy import Measured, Row
     [
         (Row("backlog everywhere", 4, "clock", lasts_s=9.0), 97, 0),
         (Row("backlog everywhere", 2, "bucket", lasts_s=9.0), 97, 0),
-        (Row("another client takes half", 1, others=0.5), 95, 1),
+        (Row("another client takes half", 1, others=0.5, settled_after_s=30.0), 97, 1),
     ],
     ids=str,
 )
