@@ -89,8 +89,8 @@ def measured(site: Site, workload: Workload, name: str) -> dict[str, Any]:
     with site.double() as double:
         if workload.refused:
             double.refuse()
-        began = time.monotonic()
         child = start(site, name, workload.topics, double.url)
+        began = time.monotonic()  # not before: a contestant may have to be built first
         until_committed(site, child, name, workload)
         wall_s, cpu_s, resident = time.monotonic() - began, usage.cpu_s(child.pid), usage.resident_mib(child.pid)
         exposition = exposition_of(child) if name == "connector" else None
@@ -130,8 +130,8 @@ def idle_topics(workload: Workload) -> list[Topic]:
 def _idle_s(site: Site, workload: Workload, name: str, lasts_s: float) -> float:
     """What it uses when there is nothing to do."""
     with site.double(journal=False) as double:
-        ends = time.monotonic() + lasts_s
         child = contestants.ALL[name](site, f"{name}-idle", idle_topics(workload), double.url)
+        ends = time.monotonic() + lasts_s
         while time.monotonic() < ends:
             child.must_live()
             time.sleep(0.1)
