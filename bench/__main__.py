@@ -33,6 +33,7 @@ _USUAL = Options()
 
 
 def main(
+    *,
     only: Annotated[list[str] | None, typer.Option(help=f"A row: {', '.join(ROWS)}. Default: all.")] = None,
     records: Annotated[int, typer.Option(help="Of mixed, bytes and partition, each.")] = _USUAL.records,
     events: Annotated[int, typer.Option(help="Of events.")] = _USUAL.events,
@@ -40,12 +41,13 @@ def main(
     backlog_mb: Annotated[int, typer.Option(help="Of memory: bytes of values in the topics.")] = _USUAL.backlog_mb,
     drain_s: Annotated[float, typer.Option(help="Of campaigns: how long triggers are written.")] = _USUAL.drain_s,
     repeats: Annotated[int, typer.Option(help="Of start.")] = _USUAL.repeats,
+    rounds: Annotated[int, typer.Option(help="Of mixed and events: all contestants so often.")] = _USUAL.rounds,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON, too.")] = None,
 ) -> None:
     """Measure rows, and print a table of each."""
     if unknown := set(only or ()) - set(ROWS):
         raise typer.BadParameter(f"no such row: {', '.join(sorted(unknown))}", param_hint="--only")
-    options = Options(records, events, outage_min, backlog_mb, drain_s, repeats)
+    options = Options(records, events, outage_min, backlog_mb, drain_s, repeats, rounds)
     console = Console(width=150)
     measured: list[dict[str, Any]] = []
     for name in only or ROWS:

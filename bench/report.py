@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import median
 from typing import Any
 
 from rich import box
@@ -11,6 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.stages import Stage, stage_table
+
+Lines = Sequence[Mapping[str, Any]]
+"""Figures by their name, a line each."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Options:
     backlog_mb: int = 200
     drain_s: float = 30.0
     repeats: int = 2
+    rounds: int = 1
 
 
 @dataclass
@@ -45,11 +50,15 @@ class Row:
     stages: Sequence[Stage] = ()
     notes: Sequence[str] = ()
 
-    def ratio(self, formula: str, lines: Sequence[Mapping[str, Any]], figure: str, one: str, other: str) -> None:
-        """One line's figure by another's; left out where one of the two was not run."""
-        above, below = (next(line for line in lines if name in line.values()) for name in (one, other))
-        if figure in above and figure in below:
-            self.ratios[formula] = round(above[figure] / below[figure], 2)
+    def ratio(self, formula: str, rounds: Sequence[Lines], figure: str, one: str, other: str) -> None:
+        """One line's figure by another's of the same round, the median over all; left out where one was never run."""
+        found: list[float] = []
+        for lines in rounds:
+            above, below = (next(line for line in lines if name in line.values()) for name in (one, other))
+            if figure in above and figure in below:
+                found.append(above[figure] / below[figure])
+        if found:
+            self.ratios[formula] = round(median(found), 2)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""

@@ -26,7 +26,7 @@ def run(options: Options) -> Row:
         with opened() as site:
             site.make_topics((contestants.LETTERS, *idle_topics(workload)))
             size = site.write(workload) / workload.records
-            figures = measured(site, workload, "connector")
+            figures = measured(site, workload, "connector", "connector")
         cost = figures["cpu us/record"]
         lines.append(
             {
@@ -47,4 +47,4 @@ def run(options: Options) -> Row:
             many_line["cpu us/record"] / base["cpu us/record"], 2
         ),
     }
-    return Row("bytes", f"the connector on {options.records:,} records each", lines, ratios, _NOTES)
+    return Row("bytes", f"the connector on {options.records:,} records each", lines, ratios, notes=_NOTES)
