@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from bench import cores, registry
 from bench.workload import REFUSED, Record, Topic, Workload
@@ -133,6 +133,8 @@ class Site:
             time.sleep(0.2)  # asking costs the broker something: not too often
             places = [TopicPartition(topic.name, index) for topic in topics for index in range(topic.partitions)]
             return sum(max(each.offset, 0) for each in consumer.committed(places, timeout=10))
+        except KafkaException:
+            return 0  # a broker that has just started and still loads its groups: asked again
         finally:
             consumer.close()
 

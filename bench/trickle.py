@@ -11,9 +11,14 @@ from confluent_kafka import Producer
 
 from bench.workload import Record
 
+_PAUSE_S = 0.002
+"""Thousands of wake-ups a second would take a good part of the core that broker and double have, too."""
+
 
 class Trickle:
-    """Writes so many records a second, each at once, as long as the block lasts.
+    """Writes so many records a second, as long as the block lasts: each when it is due, or a few milliseconds after.
+
+    The timestamp that a record has in Kafka is when it is written, not when it was due.
 
     Args:
         address: The broker's.
@@ -27,7 +32,7 @@ class Trickle:
     def __init__(self, address: str, per_s: float, make: Callable[[int, int], Record]) -> None:
         self.written_at: dict[int, float] = {}
         self._make = make
-        self._pause_s = 1 / per_s
+        self._per_s = per_s
         self._producer = Producer({"bootstrap.servers": address, "linger.ms": 0, "acks": "all"})
         self._stopping = Event()
         self._thread = Thread(target=self._run, daemon=True)
@@ -42,13 +47,13 @@ class Trickle:
         self._producer.flush(30)
 
     def _run(self) -> None:
-        due = time.monotonic()
+        began = time.monotonic()
         number = 0
-        while not self._stopping.wait(max(due - time.monotonic(), 0)):
-            at = int(time.time() * 1000)
-            record = self._make(number, at)
-            self._producer.produce(record.topic, record.value, record.key, timestamp=at)
+        while not self._stopping.wait(_PAUSE_S):
+            for _ in range(int((time.monotonic() - began) * self._per_s) - number):
+                at = int(time.time() * 1000)
+                record = self._make(number, at)
+                self._producer.produce(record.topic, record.value, record.key, timestamp=at)
+                self.written_at[number] = at / 1000
+                number += 1
             self._producer.poll(0)
-            self.written_at[number] = at / 1000
-            number += 1
-            due += self._pause_s

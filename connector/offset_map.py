@@ -11,7 +11,7 @@ The text is `AIQB1;key=value;...;crc`:
 | `e` | leader epoch of the newest record that was taken, base 36: a lower offset of a later epoch was written anew |
 | `n` | which process wrote this: two that did the same work must not be taken for one |
 | `c` | `1` when the commit closes a stay: nothing of this partition was on the wire any more |
-| `r` or `b` | the settled ranges as run lengths or as a compressed bitmap, whichever is shorter, base 64 |
+| `r` or `b` | the settled ranges as run lengths or, where these are long, as a compressed bitmap if shorter, base 64 |
 | `k` or `l` | the claimed offsets, likewise |
 
 A reader ignores keys that it does not know, so that two versions can share a group; text with another magic or a wrong
@@ -32,6 +32,9 @@ METADATA_CHARS_MAX: Final = 4_000
 
 _CHARS_FEW: Final = 64
 """Runs of so few characters win over any bitmap."""
+
+_CHARS_ROOMY: Final = 2_000
+"""Where there is room for everything, runs of so few are written as they are: a bitmap takes twice the time."""
 
 _KEY_CHARS: Final = 3
 """Of `;r=` and its like."""
@@ -93,9 +96,10 @@ def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -
     What is settled is cut from the top, never the middle, if the text grows too long; what is claimed never is.
     """
     ranges = offsets.settled
-    text = _text(offsets, ranges, base)
-    if len(text) <= chars_max:
-        return Encoded(text)
+    for few in (_CHARS_ROOMY, _CHARS_FEW):
+        text = _text(offsets, ranges, base, few)
+        if len(text) <= chars_max:
+            return Encoded(text)
     room = chars_max - len(_text(offsets, (), base))
     lowest = _Lowest(ranges, base)
     fits, fails = 0, len(ranges)
@@ -130,7 +134,7 @@ def decode(text: str, base: int) -> OffsetMap:
         raise ForeignMetadata("an offset map that contradicts itself") from error
 
 
-def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int) -> str:
+def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int, few: int = _CHARS_FEW) -> str:
     body = MAGIC
     if offsets.settle_until_ms:
         body += f";u={_base36(offsets.settle_until_ms)}"
@@ -140,20 +144,30 @@ def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int) -> str:
         body += f";n={offsets.writer}"
     if offsets.closed:
         body += ";c=1"
-    body += _ranges_text(ranges, "r", "b", base) + _ranges_text(offsets.claimed, "k", "l", base)
+    body += _ranges_text(ranges, "r", "b", base, few) + _ranges_text(offsets.claimed, "k", "l", base, few)
     return f"{body};{_checksum(body)}"
 
 
-def _ranges_text(ranges: Sequence[Range], runs_key: str, bitmap_key: str, base: int) -> str:
+def _ranges_text(ranges: Sequence[Range], runs_key: str, bitmap_key: str, base: int, few: int) -> str:
     if not ranges:
         return ""
+    # A bitmap costs a bit an offset before compression, and deflate shrinks nothing to less than a thousandth: where
+    # the span is so wide that the runs win anyway, it would only cost memory.
+    span, bitmap = ranges[-1][1] - base, ""
+    least = _KEY_CHARS + _base64_chars(2 * len(ranges))  # of run lengths: two bytes a range
+    if least > few and not _is_wide(span, least):
+        bitmap = f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}"
+        if len(bitmap) <= least:
+            return bitmap
     runs = f";{runs_key}={_base64(_to_runs(ranges, base))}"
-    # A bitmap costs a bit an offset before compression; where the runs are few they always win and it is not tried.
-    # Nor does deflate shrink anything to less than a thousandth: where the span is so wide that the runs win anyway, a
-    # bit an offset would only cost memory.
-    if len(runs) <= _CHARS_FEW or (ranges[-1][1] - base) // 8 // _DEFLATE_MOST > len(runs):
+    if len(runs) <= few or _is_wide(span, len(runs)):
         return runs
-    return min(runs, f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}", key=len)
+    return min(runs, bitmap or f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}", key=len)
+
+
+def _is_wide(span: int, run_chars: int) -> bool:
+    """Whether no bitmap of so many offsets can be shorter than that."""
+    return span // 8 // _DEFLATE_MOST > run_chars
 
 
 class _Lowest:
@@ -171,16 +185,18 @@ class _Lowest:
             self._run_bytes.append(self._run_bytes[-1] + _varint_bytes(start - at) + _varint_bytes(end - start))
             at = end
         most = len(ranges)
-        while most and self._is_wide(most):
+        while most and _is_wide(self._ends[most - 1], self._run_chars(most)):
             most -= 1
         self._bits = _bits(ranges[:most], base) if most else b""
 
     def chars(self, count: int) -> int:
         """Length of `_ranges_text` of the lowest `count` ranges."""
         runs = self._run_chars(count)
-        if runs <= _CHARS_FEW or self._is_wide(count):
+        if runs <= _CHARS_FEW:
             return runs
         end = self._ends[count - 1]
+        if _is_wide(end, runs):
+            return runs
         bits = bytearray(self._bits[: (end + 7) // 8])
         if end % 8:
             bits[-1] &= (1 << end % 8) - 1
@@ -188,9 +204,6 @@ class _Lowest:
 
     def _run_chars(self, count: int) -> int:
         return _KEY_CHARS + _base64_chars(self._run_bytes[count]) if count else 0
-
-    def _is_wide(self, count: int) -> bool:
-        return self._ends[count - 1] // 8 // _DEFLATE_MOST > self._run_chars(count)
 
 
 def _read_ranges(fields: Mapping[str, str], runs_key: str, bitmap_key: str, base: int) -> tuple[Range, ...]:

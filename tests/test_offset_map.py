@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.offset_map import METADATA_CHARS_MAX, ForeignMetadata, OffsetMap, _Lowest, _ranges_text, decode, encode
+from connector.offset_map import (
+    _CHARS_FEW,
+    METADATA_CHARS_MAX,
+    ForeignMetadata,
+    OffsetMap,
+    _Lowest,
+    _ranges_text,
+    decode,
+    encode,
+)
 
 
 @st.composite
@@ -63,7 +72,7 @@ def test_the_length_of_what_fits_is_known_without_writing_it(seed: int, gap: int
     lowest = _Lowest(ranges, 7)
 
     for count in {0, 1, len(ranges), *(rng.randrange(len(ranges)) for _ in range(5))}:
-        assert lowest.chars(count) == len(_ranges_text(ranges[:count], "r", "b", 7))
+        assert lowest.chars(count) == len(_ranges_text(ranges[:count], "r", "b", 7, _CHARS_FEW))
 
 
 def test_what_is_claimed_is_never_cut() -> None:
@@ -75,6 +84,17 @@ def test_what_is_claimed_is_never_cut() -> None:
 
     assert encoded.cut
     assert decode(encoded.text, 0).claimed == scattered
+
+
+def test_nothing_is_cut_that_a_bitmap_has_room_for() -> None:
+    alternating = OffsetMap(tuple((offset, offset + 1) for offset in range(1, 1000, 2)))
+
+    roomy, narrow = encode(alternating, 0), encode(alternating, 0, 200)
+
+    assert ";r=" in roomy.text
+    assert ";b=" in narrow.text
+    assert narrow.cut == 0
+    assert decode(roomy.text, 0) == decode(narrow.text, 0) == alternating
 
 
 def test_a_bitmap_is_chosen_where_it_is_shorter() -> None:
