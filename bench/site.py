@@ -149,10 +149,10 @@ class Site:
 
 
 @contextmanager
-def opened(properties: Mapping[str, object] | None = None) -> Iterator[Site]:
-    """A site, taken away at the end."""
+def opened(properties: Mapping[str, object] | None = None, rest: Iterable[int] = cores.REST) -> Iterator[Site]:
+    """A site, taken away at the end; everything but contestants is on the cores `rest`."""
     with ExitStack() as stack:
-        stack.enter_context(cores.on(cores.REST))
+        stack.enter_context(cores.on(set(rest)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(registry.serving())
         children = Children()

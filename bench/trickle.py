@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from bench.workload import Record
 
-_PAUSE_S = 0.002
+_PAUSE_S = 0.005
 """Thousands of wake-ups a second would take a good part of the core that broker and double have, too."""
 
 
