@@ -96,20 +96,17 @@ def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -
     What is settled is cut from the top, never the middle, if the text grows too long; what is claimed never is.
     """
     ranges = offsets.settled
-    for few in (_CHARS_ROOMY, _CHARS_FEW):
-        text = _text(offsets, ranges, base, few)
-        if len(text) <= chars_max:
+    settled, claimed = _Lowest(ranges, base), _Lowest(offsets.claimed, base)
+    written, rest = settled.text(len(ranges), "r", "b", _CHARS_ROOMY), claimed.text(len(offsets.claimed), "k", "l")
+    if len(text := _text(offsets, written, rest)) <= chars_max:
+        return Encoded(text)
+    if len(written) <= _CHARS_ROOMY:  # run lengths: a bitmap may be shorter
+        written = settled.text(len(ranges), "r", "b")
+        if len(text := _text(offsets, written, rest)) <= chars_max:
             return Encoded(text)
-    room = chars_max - len(_text(offsets, (), base))
-    lowest = _Lowest(ranges, base)
-    fits, fails = 0, len(ranges)
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        if lowest.chars(middle) <= room:
-            fits = middle
-        else:
-            fails = middle
-    return Encoded(_text(offsets, ranges[:fits], base), sum(end - start for start, end in ranges[fits:]))
+    fits = settled.most(chars_max - len(_text(offsets, "", rest)), len(written))
+    text = _text(offsets, settled.text(fits, "r", "b"), rest)
+    return Encoded(text, sum(end - start for start, end in ranges[fits:]))
 
 
 def decode(text: str, base: int) -> OffsetMap:
@@ -134,7 +131,7 @@ def decode(text: str, base: int) -> OffsetMap:
         raise ForeignMetadata("an offset map that contradicts itself") from error
 
 
-def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int, few: int = _CHARS_FEW) -> str:
+def _text(offsets: OffsetMap, settled: str, claimed: str) -> str:
     body = MAGIC
     if offsets.settle_until_ms:
         body += f";u={_base36(offsets.settle_until_ms)}"
@@ -144,66 +141,71 @@ def _text(offsets: OffsetMap, ranges: Sequence[Range], base: int, few: int = _CH
         body += f";n={offsets.writer}"
     if offsets.closed:
         body += ";c=1"
-    body += _ranges_text(ranges, "r", "b", base, few) + _ranges_text(offsets.claimed, "k", "l", base, few)
+    body += settled + claimed
     return f"{body};{_checksum(body)}"
 
 
-def _ranges_text(ranges: Sequence[Range], runs_key: str, bitmap_key: str, base: int, few: int) -> str:
-    if not ranges:
-        return ""
-    # A bitmap costs a bit an offset before compression, and deflate shrinks nothing to less than a thousandth: where
-    # the span is so wide that the runs win anyway, it would only cost memory.
-    span, bitmap = ranges[-1][1] - base, ""
-    least = _KEY_CHARS + _base64_chars(2 * len(ranges))  # of run lengths: two bytes a range
-    if least > few and not _is_wide(span, least):
-        bitmap = f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}"
-        if len(bitmap) <= least:
-            return bitmap
-    runs = f";{runs_key}={_base64(_to_runs(ranges, base))}"
-    if len(runs) <= few or _is_wide(span, len(runs)):
-        return runs
-    return min(runs, bitmap or f";{bitmap_key}={_base64(_to_bitmap(ranges, base))}", key=len)
+class _Lowest:
+    """The texts of the lowest so many of some ranges.
+
+    A map that is too long is so at every commit, and somebody has to find out how much of it fits: the bits are made
+    once, and each try costs their compression.
+    """
+
+    def __init__(self, ranges: Sequence[Range], base: int) -> None:
+        self._ranges = ranges
+        self._base = base
+        self._bits = b""
+
+    def text(self, count: int, runs_key: str, bitmap_key: str, few: int = _CHARS_FEW) -> str:
+        """Run lengths or a bitmap, whichever is shorter; run lengths in any case where `few` characters do for them."""
+        if not count:
+            return ""
+        # A bitmap costs a bit an offset before compression, and deflate shrinks nothing to less than a thousandth:
+        # where the span is so wide that the runs win anyway, it would only cost memory.
+        span, bitmap = self._ranges[count - 1][1] - self._base, ""
+        least = _KEY_CHARS + _base64_chars(2 * count)  # of run lengths: two bytes a range
+        if least > few and not _is_wide(span, least):
+            bitmap = f";{bitmap_key}={self._bitmap(count, span)}"
+            if len(bitmap) <= least:
+                return bitmap
+        runs = f";{runs_key}={_base64(_to_runs(self._ranges[:count], self._base))}"
+        if len(runs) <= few or _is_wide(span, len(runs)):
+            return runs
+        return min(runs, bitmap or f";{bitmap_key}={self._bitmap(count, span)}", key=len)
+
+    def most(self, room: int, whole: int) -> int:
+        """How many have room, or a few less: a fiftieth of it may stay empty.
+
+        Args:
+            room: Characters.
+            whole: How many all of them would take: more than there is room for.
+        """
+        fits, fails = 0, len(self._ranges)
+        fits_chars, fails_chars = 0, whole
+        spare = room // 50
+        while fails - fits > 1 and room - fits_chars > spare:
+            part = (room - spare // 2 - fits_chars) / max(fails_chars - fits_chars, 1)  # lengths grow nearly evenly
+            middle = fits + max(1, int((fails - fits) * min(max(part, 0.1), 0.9)))
+            chars = len(self.text(middle, "r", "b"))
+            if chars <= room:
+                fits, fits_chars = middle, chars
+            else:
+                fails, fails_chars = middle, chars
+        return fits
+
+    def _bitmap(self, count: int, span: int) -> str:
+        if len(self._bits) * 8 < span:
+            self._bits = _bits(self._ranges[:count], self._base)
+        bits = bytearray(self._bits[: (span + 7) // 8])
+        if span % 8:
+            bits[-1] &= (1 << span % 8) - 1
+        return _base64(zlib.compress(bits, 9))
 
 
 def _is_wide(span: int, run_chars: int) -> bool:
     """Whether no bitmap of so many offsets can be shorter than that."""
     return span // 8 // _DEFLATE_MOST > run_chars
-
-
-class _Lowest:
-    """How long the text of a map's lowest ranges is, without writing it anew for each number of them.
-
-    A map that is too long is so at every commit, and the search asks a dozen times: written each time, such a map took
-    the event loop 20 ms.
-    """
-
-    def __init__(self, ranges: Sequence[Range], base: int) -> None:
-        self._ends = [end - base for _, end in ranges]
-        self._run_bytes = [0]
-        at = base
-        for start, end in ranges:
-            self._run_bytes.append(self._run_bytes[-1] + _varint_bytes(start - at) + _varint_bytes(end - start))
-            at = end
-        most = len(ranges)
-        while most and _is_wide(self._ends[most - 1], self._run_chars(most)):
-            most -= 1
-        self._bits = _bits(ranges[:most], base) if most else b""
-
-    def chars(self, count: int) -> int:
-        """Length of `_ranges_text` of the lowest `count` ranges."""
-        runs = self._run_chars(count)
-        if runs <= _CHARS_FEW:
-            return runs
-        end = self._ends[count - 1]
-        if _is_wide(end, runs):
-            return runs
-        bits = bytearray(self._bits[: (end + 7) // 8])
-        if end % 8:
-            bits[-1] &= (1 << end % 8) - 1
-        return min(runs, _KEY_CHARS + _base64_chars(len(zlib.compress(bits, 9))))
-
-    def _run_chars(self, count: int) -> int:
-        return _KEY_CHARS + _base64_chars(self._run_bytes[count]) if count else 0
 
 
 def _read_ranges(fields: Mapping[str, str], runs_key: str, bitmap_key: str, base: int) -> tuple[Range, ...]:
@@ -242,10 +244,6 @@ def _from_runs(data: bytes, base: int) -> tuple[Range, ...]:
     return tuple(ranges)
 
 
-def _to_bitmap(ranges: Sequence[Range], base: int) -> bytes:
-    return zlib.compress(_bits(ranges, base), 9)
-
-
 def _bits(ranges: Sequence[Range], base: int) -> bytes:
     digits: list[str] = []
     at = base
@@ -281,10 +279,6 @@ def _put_varint(out: bytearray, value: int) -> None:
         out.append(value & 127 | 128)
         value >>= 7
     out.append(value)
-
-
-def _varint_bytes(value: int) -> int:
-    return 1 if value < 128 else (value.bit_length() + 6) // 7
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -6,12 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.offset_map import (
-    _CHARS_FEW,
     METADATA_CHARS_MAX,
     ForeignMetadata,
     OffsetMap,
-    _Lowest,
-    _ranges_text,
     decode,
     encode,
 )
@@ -60,19 +57,25 @@ def test_too_long_a_map_is_cut_from_the_top_and_the_cut_is_counted(seed: int, co
     assert encoded.cut == sum(end - start for start, end in ranges[len(kept) :])
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([2, 40, 300, 200_000]), st.sampled_from([2, 40, 300]))
-def test_the_length_of_what_fits_is_known_without_writing_it(seed: int, gap: int, length: int) -> None:
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32), st.sampled_from([2, 40, 300, 200_000]), st.sampled_from([2, 40, 300]), st.integers(80, 2500)
+)
+def test_what_is_kept_fits_and_little_of_the_room_stays_empty(seed: int, gap: int, length: int, room: int) -> None:
     rng, at, ranges = Random(seed), 7, []
-    for _ in range(rng.randrange(1, 400)):
+    for _ in range(rng.randrange(1, 1500)):
         start = at + rng.randint(1, gap)
         at = start + rng.randint(1, length)
         ranges.append((start, at))
 
-    lowest = _Lowest(ranges, 7)
+    encoded = encode(OffsetMap(tuple(ranges)), 7, room)
+    kept = decode(encoded.text, 7).settled
 
-    for count in {0, 1, len(ranges), *(rng.randrange(len(ranges)) for _ in range(5))}:
-        assert lowest.chars(count) == len(_ranges_text(ranges[:count], "r", "b", 7, _CHARS_FEW))
+    assert len(encoded.text) <= room
+    assert kept == tuple(ranges[: len(kept)])
+    assert encoded.cut == sum(end - start for start, end in ranges[len(kept) :])
+    # One range more takes a few characters more, whichever form it has.
+    assert not encoded.cut or len(encoded.text) > room * 0.97 - 40
 
 
 def test_what_is_claimed_is_never_cut() -> None:
