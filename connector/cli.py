@@ -166,12 +166,12 @@ def _collect_rarely() -> None:
     """Let Python look for cycles far less often.
 
     What flows holds none, but a hundred thousand records in flight are looked through at every full collection: a fifth
-    of the processor time on the hot path. What is there already stays and is looked at no more. The second number says
-    how many are looked through at once, and a trigger has to wait for that: a quarter of a million.
+    of the processor time on the hot path. What is there already stays and is looked at no more. The first two numbers
+    say how many are looked through at once, and a trigger has to wait for that: a few ten thousand.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 5, 200)
+    gc.set_threshold(20_000, 2, 1_250)
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
