@@ -15,13 +15,13 @@ from tests.real.children import Child, Children, ask, free_port, until
 
 RULES: Final = sorted((Path(__file__).parents[2] / "helm" / "files").glob("*.yaml"))
 
-QUICKER: Final = 120
-"""One factor for every window, every `for` and every age: five minutes become two and a half seconds."""
+QUICKER: Final = 60
+"""One factor for every window, every `for` and every age: five minutes become five seconds."""
 
 LATE_S: Final = 5.0
 """The freshness objective here. No window, so the factor does not hold for it: it is one of the histogram's buckets."""
 
-SCRAPE_S: Final = 0.5
+SCRAPE_S: Final = 1.0
 
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
