@@ -62,8 +62,6 @@ def _compared(name: str, title: str, workload: Workload, times: int, rival: str,
         rounds = compare(site, workload, list(contestants.ALL), times)
     lines = [dict(_middle([lines[index] for lines in rounds])) for index in range(len(contestants.ALL))]
     stages = lines[0].pop("stages", [])
-    for line in lines[1:]:
-        line.pop("stages", None)
     lane = "connector takes plain records by the express lane" if is_compiled() else "the express lane is not compiled"
     notes = (*FORMULAS, f"{lane}; ordinary has it switched off")
     if times > 1:
@@ -82,7 +80,7 @@ def _middle(lines: Lines) -> Mapping[str, Any]:
     return run[len(run) // 2] if run else lines[0]
 
 
-def compare(site: Site, workload: Workload, names: Sequence[str], times: int = 1) -> list[list[dict[str, Any]]]:
+def compare(site: Site, workload: Workload, names: Sequence[str], times: int) -> list[list[dict[str, Any]]]:
     """By round, one line a contestant; one that cannot be had, or comes to no end, has the reason for its figures.
 
     The contestants take turns: a machine whose speed drifts is unfair to none of them.
@@ -102,7 +100,7 @@ def compare(site: Site, workload: Workload, names: Sequence[str], times: int = 1
 
 
 def measured(site: Site, workload: Workload, name: str, group: str) -> dict[str, Any]:
-    """Its figures; of those of ours also `stages`, in which the time went by their own account."""
+    """Its figures; of the connector also `stages`, in which its time went by its own account."""
     start = contestants.ALL[name]
     letters = site.count(contestants.LETTERS)
     with site.double() as double:
@@ -112,7 +110,7 @@ def measured(site: Site, workload: Workload, name: str, group: str) -> dict[str,
         began = time.monotonic()  # not before: a contestant may have to be built first
         until_committed(site, child, group, workload)
         wall_s, cpu_s, resident = time.monotonic() - began, usage.cpu_s(child.pid), usage.resident_mib(child.pid)
-        exposition = exposition_of(child) if name not in contestants.PEERS else None
+        exposition = exposition_of(child) if name == "connector" else None
         child.kill()
         state = double.state()
         verdict = judge(workload, map(arrival, double.journal()))

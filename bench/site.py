@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from bench import cores, registry
 from bench.workload import REFUSED, Record, Topic, Workload
 from tests.real.brokers import ApacheKafka
 from tests.real.children import Child, Children, ask, until
 from tests.real.maven import kafka_jars
+
+_LOADS_ITS_GROUPS = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+"""What a broker says that has just started."""
 
 ROOT = Path(__file__).parent.parent
 KEY = "not-a-real-key"
@@ -133,8 +136,10 @@ class Site:
             time.sleep(0.2)  # asking costs the broker something: not too often
             places = [TopicPartition(topic.name, index) for topic in topics for index in range(topic.partitions)]
             return sum(max(each.offset, 0) for each in consumer.committed(places, timeout=10))
-        except KafkaException:
-            return 0  # a broker that has just started and still loads its groups: asked again
+        except KafkaException as refusal:
+            if refusal.args[0].code() not in _LOADS_ITS_GROUPS:
+                raise
+            return 0  # asked again
         finally:
             consumer.close()
 

@@ -96,16 +96,16 @@ def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -
     What is settled is cut from the top, never the middle, if the text grows too long; what is claimed never is.
     """
     ranges = offsets.settled
-    settled, claimed = _Lowest(ranges, base), _Lowest(offsets.claimed, base)
-    written, rest = settled.text(len(ranges), "r", "b", _CHARS_ROOMY), claimed.text(len(offsets.claimed), "k", "l")
+    settled, claimed = _Lowest(ranges, base, "r", "b"), _Lowest(offsets.claimed, base, "k", "l")
+    written, rest = settled.text(len(ranges), _CHARS_ROOMY), claimed.text(len(offsets.claimed))
     if len(text := _text(offsets, written, rest)) <= chars_max:
         return Encoded(text)
     if len(written) <= _CHARS_ROOMY:  # run lengths: a bitmap may be shorter
-        written = settled.text(len(ranges), "r", "b")
+        written = settled.text(len(ranges))
         if len(text := _text(offsets, written, rest)) <= chars_max:
             return Encoded(text)
     fits = settled.most(chars_max - len(_text(offsets, "", rest)), len(written))
-    text = _text(offsets, settled.text(fits, "r", "b"), rest)
+    text = _text(offsets, settled.text(fits), rest)
     return Encoded(text, sum(end - start for start, end in ranges[fits:]))
 
 
@@ -152,12 +152,14 @@ class _Lowest:
     once, and each try costs their compression.
     """
 
-    def __init__(self, ranges: Sequence[Range], base: int) -> None:
+    def __init__(self, ranges: Sequence[Range], base: int, runs_key: str, bitmap_key: str) -> None:
         self._ranges = ranges
         self._base = base
+        self._runs_key = runs_key
+        self._bitmap_key = bitmap_key
         self._bits = b""
 
-    def text(self, count: int, runs_key: str, bitmap_key: str, few: int = _CHARS_FEW) -> str:
+    def text(self, count: int, few: int = _CHARS_FEW) -> str:
         """Run lengths or a bitmap, whichever is shorter; run lengths in any case where `few` characters do for them."""
         if not count:
             return ""
@@ -166,13 +168,13 @@ class _Lowest:
         span, bitmap = self._ranges[count - 1][1] - self._base, ""
         least = _KEY_CHARS + _base64_chars(2 * count)  # of run lengths: two bytes a range
         if least > few and not _is_wide(span, least):
-            bitmap = f";{bitmap_key}={self._bitmap(count, span)}"
+            bitmap = self._bitmap(count, span)
             if len(bitmap) <= least:
                 return bitmap
-        runs = f";{runs_key}={_base64(_to_runs(self._ranges[:count], self._base))}"
+        runs = f";{self._runs_key}={_base64(_to_runs(self._ranges[:count], self._base))}"
         if len(runs) <= few or _is_wide(span, len(runs)):
             return runs
-        return min(runs, bitmap or f";{bitmap_key}={self._bitmap(count, span)}", key=len)
+        return min(runs, bitmap or self._bitmap(count, span), key=len)
 
     def most(self, room: int, whole: int) -> int:
         """How many have room, or a few less: a fiftieth of it may stay empty.
@@ -187,7 +189,7 @@ class _Lowest:
         while fails - fits > 1 and room - fits_chars > spare:
             part = (room - spare // 2 - fits_chars) / max(fails_chars - fits_chars, 1)  # lengths grow nearly evenly
             middle = fits + max(1, int((fails - fits) * min(max(part, 0.1), 0.9)))
-            chars = len(self.text(middle, "r", "b"))
+            chars = len(self.text(middle))
             if chars <= room:
                 fits, fits_chars = middle, chars
             else:
@@ -200,7 +202,7 @@ class _Lowest:
         bits = bytearray(self._bits[: (span + 7) // 8])
         if span % 8:
             bits[-1] &= (1 << span % 8) - 1
-        return _base64(zlib.compress(bits, 9))
+        return f";{self._bitmap_key}={_base64(zlib.compress(bits, 9))}"
 
 
 def _is_wide(span: int, run_chars: int) -> bool:
