@@ -100,6 +100,17 @@ def test_nothing_is_cut_that_a_bitmap_has_room_for() -> None:
     assert decode(roomy.text, 0) == decode(narrow.text, 0) == alternating
 
 
+def test_what_is_cut_is_a_bitmap_where_that_keeps_more() -> None:
+    rng = Random(1)
+    ranges = tuple((offset, offset + 1) for offset in range(1, 80_000, 2) if rng.random() < 0.5)
+
+    encoded = encode(OffsetMap(ranges), 0)
+
+    assert ";b=" in encoded.text
+    assert encoded.cut
+    assert len(ranges) - encoded.cut > 2 * METADATA_CHARS_MAX * 3 // 4 // 2  # twice what run lengths have room for
+
+
 def test_a_bitmap_is_chosen_where_it_is_shorter() -> None:
     alternating = OffsetMap(tuple((offset, offset + 1) for offset in range(1, 4000, 2)))
 
