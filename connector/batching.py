@@ -15,6 +15,7 @@ A topic holds one kind, so the order of one user's records in one partition neve
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ ClosedBy = Literal["full", "bytes", "idle", "linger", "drain", "suspect"]
 travels apart because Braze has refused something that looks like it."""
 
 _NEVER = float("-inf")
+
+_SETTLE_STEPS = 50
+"""Into so many parts the settle time is divided; holds end at their edges only."""
 
 _PASSED_MAX = 8
 """Lanes that may be left standing in front of a batch because their run does not fit into the rest of it."""
@@ -326,7 +330,7 @@ class Batcher:
             if lane.events:
                 self._ready_events += len(lane.events)
         if self._settle_s > 0:
-            self._hold([lane for lane in released if lane in wrote], now + self._settle_s)
+            self._hold([lane for lane in released if lane in wrote], self._settled_from(now))
         self._take_up(released, now)
 
     def await_letter(self, user: str, now: float) -> None:
@@ -440,6 +444,14 @@ class Batcher:
             self.waiting -= len(run)
             own += [Piece(lane, "events", [record]) for record in run]
         return own
+
+    def _settled_from(self, now: float) -> float:
+        """When what was written until now is settled: a little later, so that many wake up together.
+
+        Each by himself would leave in a request of his own where the quota is idle.
+        """
+        step = self._settle_s / _SETTLE_STEPS
+        return max(now + self._settle_s, math.ceil((now + self._settle_s) / step) * step)
 
     def _refresh(self, lane: Lane, now: float) -> None:
         """Count anew whether its attributes may leave, and list it if it could give something."""

@@ -165,13 +165,14 @@ def _refuse(error: ConfigurationInvalid) -> NoReturn:
 def _collect_rarely() -> None:
     """Let Python look for cycles far less often.
 
-    What flows holds none, but a hundred thousand records in flight are looked through at every full collection: a fifth
-    of the processor time on the hot path. What is there already stays and is looked at no more. The first two numbers
-    say how many are looked through at once, and a trigger has to wait for that: a few ten thousand.
+    What flows holds none, but what is in flight is looked through whenever so many new objects have come as the first
+    number says: a fifth of the processor time on the hot path by Python's own choice. Everything has to wait for
+    that, so it is no larger; and what was looked through once is let alone until it was twenty times as much. What is
+    there already stays, and is looked at no more.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 2, 1_250)
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:

@@ -339,9 +339,9 @@ class Delivery:
         if not isinstance(outcome, PartlyRefused):
             request.wrote.update([piece.lane for piece in request.load if piece.array == "attributes"])
             return
-        named = outcome.refused
-        attributes = (piece.lane for piece in request.load if piece.array == "attributes")
-        request.wrote.update(lane for index, lane in enumerate(attributes) if ("attributes", index) not in named)
+        named = request.named(outcome.refused)
+        attributes = [piece for piece in request.load if piece.array == "attributes"]
+        request.wrote.update([piece.lane for piece in attributes if piece not in named])
 
     # ---- fates ----------------------------------------------------------------------------------------------------
 
@@ -390,18 +390,15 @@ class Delivery:
 
     def _take_blame(self, request: Request, outcome: PartlyRefused, now: float, done: Conclusion) -> None:
         """What Braze names ends, or is taken apart; where it names too few, look for the culprit; the others live."""
-        others: list[Piece] = []
-        suspects: list[Piece] = []
-        index = dict.fromkeys(request.sizes(), 0)
-        for piece in request.load:
-            place = (piece.array, index[piece.array])
-            index[piece.array] += 1
-            if place not in outcome.refused:
-                (suspects if piece.array in outcome.suspects else others).append(piece)
-            elif len(piece.records) > 1:
+        named = request.named(outcome.refused)
+        for piece in [piece for piece in request.load if piece in named]:
+            if len(piece.records) > 1:
                 self._take_apart(piece)
             else:
                 self._bury(request, piece, "refused", f"refused by Braze, which named it in {piece.array}", done)
+        unnamed = [piece for piece in request.load if piece not in named]
+        suspects = [piece for piece in unnamed if piece.array in outcome.suspects]
+        others = [piece for piece in unnamed if piece.array not in outcome.suspects] if suspects else unnamed
         if not outcome.rest_accepted:
             self._keep(request, others, now)
             return

@@ -5,10 +5,13 @@ Pure. Made by `delivery`, sent by the pipeline, kept by a `channel` while it wai
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import orjson
 
 from connector.batching import ClosedBy, Piece, UserLane
 from connector.braze import Endpoint
+from connector.outcomes import Place
 from connector.records import Assignment, Outbound
 from connector.suspicion import Shape
 
@@ -76,6 +79,14 @@ class Request:
         """Objects per array; arrays that it does not send are absent."""
         arrays = [piece.array for piece in self.load]
         return {array: arrays.count(array) for array in dict.fromkeys(arrays)}
+
+    def named(self, places: Collection[Place]) -> set[Piece]:
+        """The objects at these places."""
+        found: set[Piece] = set()
+        for array in {array for array, _ in places}:
+            own = [piece for piece in self.load if piece.array == array]
+            found.update([own[index] for each, index in places if each == array])
+        return found
 
     def body(self) -> bytes:
         """The JSON body, assembled from the encoded objects; the same bytes at every attempt."""

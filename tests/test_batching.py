@@ -66,6 +66,35 @@ def test_a_later_attribute_write_waits_for_the_settle_time() -> None:
     assert offsets(taken(waiting, 7.0)) == [(1,)]
 
 
+def test_users_whose_settle_time_ends_at_nearly_the_same_time_leave_together() -> None:
+    """Each in a request of his own would take the quota of many."""
+    waiting = batcher(settle_s=5.0)
+    pieces = {}
+    for offset, user in enumerate(("u", "v")):
+        waiting.add_attributes([attributes(user, offset)], 0.0)
+        pieces[user] = taken(waiting)
+        waiting.add_attributes([attributes(user, offset + 2)], 0.0)
+    end(waiting, pieces["u"], 1.01)
+    end(waiting, pieces["v"], 1.09)
+
+    assert waiting.next_due(1.0, 2.0) == pytest.approx(6.1)
+    assert taken(waiting, 6.09) == []
+    assert offsets(taken(waiting, 6.11)) == [(2,), (3,)]
+
+
+@given(st.floats(0, 1e9), st.floats(1e-3, 1e3))
+def test_a_hold_ends_never_early_and_little_later(now: float, settle_s: float) -> None:
+    waiting = batcher(settle_s=settle_s)
+    waiting.add_attributes([attributes("u", 0)], now)
+    first = taken(waiting, now)
+    waiting.add_attributes([attributes("u", 1)], now)
+    end(waiting, first, now)
+
+    due = waiting.next_due(1.0, now)
+    assert due is not None
+    assert now + settle_s <= due <= now + settle_s * 1.03
+
+
 def test_events_pass_the_settle_time() -> None:
     waiting = batcher(settle_s=5.0)
     waiting.add_attributes([attributes("u", 0)], 0.0)
