@@ -159,7 +159,19 @@ class BrazeClient:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, headers, answer, time.monotonic() - started)
         except (aiohttp.ClientError, TimeoutError, OSError, _Unsent, asyncio.IncompleteReadError) as error:
-            return NoReply(_may_have_left(error), _cause(error), time.monotonic() - started)
+            attempt = NoReply(_may_have_left(error), _cause(error), time.monotonic() - started)
+            _let_go(error)
+            return attempt
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take from an error the frames that it came through.
+
+    Some of them hold it in turn, and the body with it, and the collector that would find that out looks very rarely.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _may_have_left(error: BaseException) -> bool:

@@ -28,6 +28,13 @@ app = typer.Typer(
     help="Delivers ActionIQ audiences, events and triggered campaigns from Kafka to Braze, losing none of them.",
 )
 
+_OBJECTS_A_RECORD = 8
+"""Of those that Python looks through, what a record in flight is made of: its message, the object for Braze with what
+is nested in it, its user's lane with its lists, a place in a request."""
+
+_REMEMBERED = 1_000_000
+"""Records that the double may have seen before anybody looks through what it remembers of them."""
+
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -61,7 +68,7 @@ def run(config: Config = None) -> None:
     except ConfigurationInvalid as error:
         _refuse(error)
     ProcessCollector(registry=telemetry.registry)  # of the whole process: only who has it to himself may show it
-    _collect_rarely()
+    _collect_rarely(settings.buffer.records)
     raise typer.Exit(_run(connector.run()))
 
 
@@ -145,7 +152,7 @@ def simulate_braze(
         await run_server(port, api_key, journal, None, typer.echo)
         return 0
 
-    _collect_rarely()  # what it remembers grows, and to look through that would hold every request up
+    _collect_rarely(_REMEMBERED)  # to look through what it remembers would hold every request up
     raise typer.Exit(_run(serve()))
 
 
@@ -162,17 +169,19 @@ def _refuse(error: ConfigurationInvalid) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _collect_rarely() -> None:
-    """Let Python look for cycles far less often.
+def _collect_rarely(records: int) -> None:
+    """Let Python look for cycles only when more has come to life than can be in flight.
 
-    What flows holds none, but what is in flight is looked through whenever so many new objects have come as the first
-    number says: a fifth of the processor time on the hot path by Python's own choice. Everything has to wait for
-    that, so it is no larger; and what was looked through once is let alone until it was twenty times as much. What is
-    there already stays, and is looked at no more.
+    What flows holds none, whatever becomes of it, so there is nothing to be found; but to look through it costs a
+    seventh of the processor time on the hot path, and everything stands still meanwhile. Should something be left lying
+    about after all, it is found when it is as much as a full buffer. What is there already is looked at no more.
+
+    Args:
+        records: So many may be in flight.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(records * _OBJECTS_A_RECORD, 1, 1)
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:

@@ -9,6 +9,7 @@ from connector.braze_client import USER_AGENT, ApiKey, BrazeClient, ClientPolicy
 from connector.double.server import DoubleServer, serve
 from connector.double.settings import ALL_PERMISSIONS, DoubleSettings
 from connector.outcomes import NoReply, Reply
+from tests.cycles import found_by_the_collector
 
 KEY = "not-a-real-key"
 BODY = b'{"events":[{"external_id":"u","name":"e","time":"2026-01-01T00:00:00Z"}]}'
@@ -84,6 +85,26 @@ async def test_a_late_answer_is_a_time_out_that_may_have_been_applied(double: Do
     answer = await attempt(double.url, timeout_s=0.2)
 
     assert answer == NoReply(sent=True, cause="time-out", elapsed_s=answer.elapsed_s)
+
+
+@pytest.mark.parametrize("fault", ["none", "503", "drop", "late", "no lease", "gone"])
+async def test_no_attempt_leaves_its_body_for_the_collector(double: DoubleServer, fault: str) -> None:
+    steps = {
+        "503": {"do": "status", "status": 503, "times": None},
+        "drop": {"do": "drop", "times": None},
+        "late": {"do": "delay", "delay_s": 5, "times": None},
+    }
+    double.double.set_faults(asyncio.get_running_loop().time(), [steps[fault]] if fault in steps else [])
+    url = "http://127.0.0.1:9" if fault == "gone" else double.url
+    client = BrazeClient(ClientPolicy(endpoint=url, timeout_s=0.1 if fault == "late" else 30.0), ApiKey(KEY, None))
+    await client.open()
+
+    with found_by_the_collector() as found:
+        for _ in range(3):
+            await client.attempt(Endpoint.TRACK, BODY, lambda: fault != "no lease")
+    await client.close()
+
+    assert not {"_FencedBody", "ClientRequest", "ClientResponse", "NoReply", "Reply"} & found.keys(), found
 
 
 async def test_a_replaced_key_file_is_read_again(tmp_path: Path, double: DoubleServer) -> None:

@@ -15,6 +15,7 @@ from connector.limits import Pool, Rate
 from connector.outcomes import Attempt, NoReply, Reply, RetryPolicy
 from connector.records import Assignment, Outbound
 from connector.request import Request
+from tests.cycles import found_by_the_collector
 from tests.sent_objects import AUDIENCES, CAMPAIGNS, EVENTS, attributes, event, trigger
 
 AT = 1_790_000_000.0
@@ -991,6 +992,29 @@ def test_draining_and_more_to_come_decide_about_an_unfilled_batch() -> None:
     assert asked is not None
     assert asked.endpoint is Endpoint.TRIGGER
     assert stage.delivery.next_request(stage.now, stage.at, stage.done) is not None
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [ACCEPTED],
+        [named(201, ("attributes", 0), ("events", 3)), ACCEPTED],
+        [REFUSED, ACCEPTED],
+        [TOO_MANY, ACCEPTED],
+        [UNAVAILABLE, THROTTLED, TIME_OUT, NO_CONNECTION, KEY_REFUSED, ACCEPTED],
+    ],
+)
+def test_what_flows_holds_no_cycles(answers: list[Attempt]) -> None:
+    stage = Stage()
+
+    with found_by_the_collector() as found:
+        for turn in range(5):
+            stage.delivery.batcher.add_attributes([attributes(f"u{n}", turn * 100 + n) for n in range(50)], stage.now)
+            stage.delivery.batcher.add_events([event(f"u{n}", turn * 100 + n) for n in range(50)], stage.now)
+            coming = iter(answers)
+            stage.run(lambda _request, coming=coming: next(coming, ACCEPTED))  # type: ignore[misc]
+
+    assert not {"Outbound", "Piece", "Request", "Lane", "Conclusion", "DeadLetter"} & found.keys()
 
 
 # ---- against a braze that answers anything ---------------------------------------------------------------------------
