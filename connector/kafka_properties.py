@@ -29,9 +29,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "queued.max.messages.kbytes": 16_384,
     # Few of each partition: a trigger must not wait behind all that audiences have brought. And asked for again soon
     # after there is room (by default a second later), or one partition cannot keep us busy.
-    "queued.min.messages": 2_000,
-    "fetch.queue.backoff.ms": 20,
-    "max.partition.fetch.bytes": 262_144,
+    "queued.min.messages": 500,
+    "fetch.queue.backoff.ms": 10,
+    "max.partition.fetch.bytes": 65_536,
 }
 
 _FOR_TRIGGERS: Final = {"queued.min.messages", "fetch.queue.backoff.ms", "max.partition.fetch.bytes"}

@@ -16,7 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from connector import gauges
 from connector.books import Account, Books
@@ -42,12 +42,13 @@ from connector.ports import (
     Source,
     SourceEnded,
     SourceEvent,
+    Span,
     Spans,
     Transport,
     Trouble,
     Watermarks,
 )
-from connector.records import Assignment, CampaignSend, KafkaRecord, Kind
+from connector.records import Assignment, CampaignSend, KafkaRecord, Kind, Outbound
 from connector.repeats import Repeats
 from connector.request import Request
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
@@ -57,8 +58,8 @@ from connector.translation import Translator
 from connector.troubles import Troubles
 
 _TURN_RECORDS = 500
-"""Records translated in one turn of the event loop: some milliseconds, after which answers and timers have theirs."""
-
+"""Records concluded, taken in and sent in one turn of the event loop, of each about so many: some milliseconds, after
+which sockets and timers have theirs, and a trigger its next chance to be first."""
 
 _LAST_COMMITS_S = 2.0
 """So long a process that leaves tries to commit, even if its drain deadline is over."""
@@ -90,6 +91,28 @@ class PipelinePolicy:
     campaign_repeat_window_records: int = 10_000
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     writer: str = ""
+
+
+class _Answer(NamedTuple):
+    """What came of a request, and waits for its turn.
+
+    Attributes:
+        request: Which.
+        attempt: What came.
+        is_asked: Whether it was sent, or at least tried to be.
+        claimed: Its records, if they had to be claimed before.
+        span: Its trace.
+        now: When it came, monotonic seconds.
+        at: The same, epoch seconds.
+    """
+
+    request: Request
+    attempt: Attempt
+    is_asked: bool
+    claimed: Sequence[Outbound]
+    span: Span | None
+    now: float
+    at: float
 
 
 class Pipeline:
@@ -152,6 +175,7 @@ class Pipeline:
             spawn=self._spawn,
         )
         self._intake = Intake(self.books.kinds)
+        self._answers: deque[_Answer] = deque()
         self._blocked: dict[str, deque[Chunk]] = {}  # topic -> chunks that wait for a schema
         self._sealed: dict[Assignment, list[Chunk]] = {}  # chunks that wait for their stay's first commit
         self._partitions: dict[str, int] = {}
@@ -381,20 +405,27 @@ class Pipeline:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Take one chunk in, send what may leave, and know when to look again. No await: nobody sees half of it."""
+        """Hear what Braze said, take records in, send what may leave, and know when to look again.
+
+        No await: nobody sees half of it.
+        """
         self._turn_due = False
         if self._is_over:
             return
         try:
-            taken = 0
+            concluded = taken = 0
+            while self._answers and concluded < _TURN_RECORDS:
+                answer = self._answers.popleft()
+                concluded += len(answer.request.records)
+                self._conclude(answer)
             if self._sealed:
                 self._unseal()
             while self._intake and taken < _TURN_RECORDS and self._takes_in:
                 chunk = self._intake.pop()
                 taken += len(chunk.records)
                 self._take_in(chunk)
-            if taken and self._intake:
-                self._wake()  # after the answers that have come meanwhile
+            if self._answers or (taken and self._intake):
+                self._wake()
             self._send()
         except Exception as error:  # noqa: BLE001  # not swallowed: it ends the process
             self._fail(error)
@@ -522,7 +553,11 @@ class Pipeline:
     def _send(self) -> None:
         """Put on the wire whatever may leave now, and set the timer for what may leave later."""
         began, now, at = self._clock.cpu(), self._clock.now(), self._clock.at()
+        sent = 0
         while self.committer.may_send():
+            if sent >= _TURN_RECORDS:
+                self._wake()
+                break
             done = Conclusion()
             request = self.delivery.next_request(
                 now, at, done, draining=self._stopping, coming=self._intake.endpoints() if self._takes_in else ()
@@ -534,6 +569,7 @@ class Pipeline:
                 self.telemetry.count("batches_closed_total", 1, request.closed_by)
                 self.telemetry.observe("braze_request_objects", (len(request.load),), request.endpoint)
             self._spawn(self._attempt(request))
+            sent += len(request.records)
         self._arm(now, at)
         self._spent("pack", began)
 
@@ -555,14 +591,19 @@ class Pipeline:
             body = request.body()
             self._spent("pack", began)
             attempt = await self._transport.attempt(request.endpoint, body, self.committer.may_send)
-        began, now, at = self._clock.cpu(), self._clock.now(), self._clock.at()
-        endpoint = request.endpoint
+        self._answers.append(_Answer(request, attempt, is_asked, claimed, span, self._clock.now(), self._clock.at()))
+        self._wake()
+
+    def _conclude(self, answer: _Answer) -> None:
+        """What an attempt has brought: for the users in it, for the quota, for what is known of Braze."""
+        began, at = self._clock.cpu(), answer.at
+        request, attempt, endpoint = answer.request, answer.attempt, answer.request.endpoint
         self.books.wrote_attributes(request.attribute_stays(), int(at * 1000))
         limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
-        done = self.delivery.conclude(request, attempt, now, at)
-        if span is not None:
-            span.end(attempt, done.outcome)
-        if is_asked:
+        done = self.delivery.conclude(request, attempt, answer.now, at)
+        if answer.span is not None:
+            answer.span.end(attempt, done.outcome)
+        if answer.is_asked:
             status = f"{attempt.status // 100}xx" if isinstance(attempt, Reply) else "none"
             self.telemetry.count("braze_requests_total", 1, endpoint, status)
             self.telemetry.observe("braze_request_duration_seconds", (attempt.elapsed_s,), endpoint)
@@ -574,11 +615,10 @@ class Pipeline:
             detail = f"Braze takes less in a request than configured: see the contract's limits of {endpoint}"
             self.telemetry.log("warning", "limit_lowered", objects=fewer, body_bytes=lighter, detail=detail)
         self.settlement.conclude(done, at)
-        if claimed and not isinstance(done.outcome, Ambiguous):
-            self.books.unclaim(claimed)  # what was sent is settled by now; everything else surely was not sent
+        if answer.claimed and not isinstance(done.outcome, Ambiguous):
+            self.books.unclaim(answer.claimed)  # what was sent is settled by now; everything else surely was not sent
         self.telemetry.count("stage_seconds_total", attempt.elapsed_s, "http")
         self._tell_halts()
-        self._wake()
         self._spent("settle", began)
 
     def _is_fresh(self, request: Request) -> bool:
