@@ -57,10 +57,6 @@ from connector.telemetry import Telemetry
 from connector.translation import Translator
 from connector.troubles import Troubles
 
-_TURN_RECORDS = 500
-"""Records concluded, taken in and sent in one turn of the event loop, of each about so many: some milliseconds, after
-which sockets and timers have theirs, and a trigger its next chance to be first."""
-
 _LAST_COMMITS_S = 2.0
 """So long a process that leaves tries to commit, even if its drain deadline is over."""
 
@@ -82,6 +78,8 @@ class PipelinePolicy:
         campaign_repeat_window_records: How many event ids of triggers each partition remembers.
         breaker: When a topic of which too much is bad halts.
         writer: A word that no other process has, of letters and digits: tells our commits from all others.
+        turn_records: So many are concluded, taken in and sent in one turn of the event loop, of each about: some
+            milliseconds, after which sockets and timers have theirs, and a trigger its next chance to be first.
     """
 
     commit_interval_s: float = 0.5
@@ -91,6 +89,7 @@ class PipelinePolicy:
     campaign_repeat_window_records: int = 10_000
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     writer: str = ""
+    turn_records: int = 500
 
 
 class _Answer(NamedTuple):
@@ -102,8 +101,7 @@ class _Answer(NamedTuple):
         is_asked: Whether it was sent, or at least tried to be.
         claimed: Its records, if they had to be claimed before.
         span: Its trace.
-        now: When it came, monotonic seconds.
-        at: The same, epoch seconds.
+        at: When it came, epoch seconds.
     """
 
     request: Request
@@ -111,7 +109,6 @@ class _Answer(NamedTuple):
     is_asked: bool
     claimed: Sequence[Outbound]
     span: Span | None
-    now: float
     at: float
 
 
@@ -414,13 +411,14 @@ class Pipeline:
             return
         try:
             concluded = taken = 0
-            while self._answers and concluded < _TURN_RECORDS:
+            most = self._policy.turn_records
+            while self._answers and concluded < most:
                 answer = self._answers.popleft()
                 concluded += len(answer.request.records)
                 self._conclude(answer)
             if self._sealed:
                 self._unseal()
-            while self._intake and taken < _TURN_RECORDS and self._takes_in:
+            while self._intake and taken < most and self._takes_in:
                 chunk = self._intake.pop()
                 taken += len(chunk.records)
                 self._take_in(chunk)
@@ -555,7 +553,7 @@ class Pipeline:
         began, now, at = self._clock.cpu(), self._clock.now(), self._clock.at()
         sent = 0
         while self.committer.may_send():
-            if sent >= _TURN_RECORDS:
+            if sent >= self._policy.turn_records:
                 self._wake()
                 break
             done = Conclusion()
@@ -591,16 +589,19 @@ class Pipeline:
             body = request.body()
             self._spent("pack", began)
             attempt = await self._transport.attempt(request.endpoint, body, self.committer.may_send)
-        self._answers.append(_Answer(request, attempt, is_asked, claimed, span, self._clock.now(), self._clock.at()))
+        self._answers.append(_Answer(request, attempt, is_asked, claimed, span, self._clock.at()))
         self._wake()
 
     def _conclude(self, answer: _Answer) -> None:
-        """What an attempt has brought: for the users in it, for the quota, for what is known of Braze."""
-        began, at = self._clock.cpu(), answer.at
+        """What an attempt has brought: for the users in it, for the quota, for what is known of Braze.
+
+        As of now: the quota's windows have moved on since it came, and a settle time that begins late is no harm.
+        """
+        began, now, at = self._clock.cpu(), self._clock.now(), self._clock.at()
         request, attempt, endpoint = answer.request, answer.attempt, answer.request.endpoint
         self.books.wrote_attributes(request.attribute_stays(), int(at * 1000))
         limit, bytes_limit = gauges.objects_limit(self.delivery, endpoint), self.delivery.batcher.limit.body_bytes
-        done = self.delivery.conclude(request, attempt, answer.now, at)
+        done = self.delivery.conclude(request, attempt, now, at)
         if answer.span is not None:
             answer.span.end(attempt, done.outcome)
         if answer.is_asked:
@@ -614,7 +615,7 @@ class Pipeline:
         if fewer < limit or lighter < bytes_limit:
             detail = f"Braze takes less in a request than configured: see the contract's limits of {endpoint}"
             self.telemetry.log("warning", "limit_lowered", objects=fewer, body_bytes=lighter, detail=detail)
-        self.settlement.conclude(done, at)
+        self.settlement.conclude(done, answer.at)
         if answer.claimed and not isinstance(done.outcome, Ambiguous):
             self.books.unclaim(answer.claimed)  # what was sent is settled by now; everything else surely was not sent
         self.telemetry.count("stage_seconds_total", attempt.elapsed_s, "http")

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from connector.braze import Endpoint
+from connector.delivery import Delivery
 from connector.metrics import PREFIX, Stage
 from connector.offset_map import decode
 from connector.records import Kind
@@ -28,6 +29,7 @@ def calm(**changes: Any) -> Scenario:
         records=120, users=10, span_s=20.0, replicas=1, partitions=2, settle_s=0.0, requests=3000, per_s=3.0,
         per_array=False, objects=75, configured_objects=75, poison=0.0, ambiguous_events="retry",
         commit_refusal=0.0, letter_refusal=0.0, buffer=1000, braze_faults=[], happenings=[], breaker_run=0,
+        turn_delay_s=0.0, turn_records=500,
     )  # fmt: skip
     return replace(quiet, **changes)
 
@@ -222,6 +224,33 @@ def test_a_process_that_is_asked_to_stop_before_it_has_begun_ends_in_good_order(
     loop = VirtualLoop()
 
     assert judge(run_virtually(loop, whole())) == []
+
+
+# ---- a busy loop -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn_records", [1, 10, 500])
+def test_for_what_decides_time_never_goes_back(monkeypatch: pytest.MonkeyPatch, turn_records: int) -> None:
+    """An answer waits for its turn. Concluded as of its arrival, a user whose hold ended in between waits for ever."""
+    times: list[float] = []
+
+    def noted(name: str, place: int) -> None:
+        decide = getattr(Delivery, name)
+
+        def deciding(self: Delivery, *words: Any, **named: Any) -> Any:
+            times.append(words[place])
+            return decide(self, *words, **named)
+
+        monkeypatch.setattr(Delivery, name, deciding)
+
+    noted("next_request", 0)
+    noted("conclude", 2)
+    scenario = calm(turn_delay_s=0.3, turn_records=turn_records, span_s=2.0, settle_s=1.0)
+    history = play(scenario)
+
+    assert judge(history) == []
+    assert len(times) > 50
+    assert times == sorted(times)
 
 
 # ---- where the time goes ---------------------------------------------------------------------------------------------

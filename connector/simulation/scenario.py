@@ -46,6 +46,8 @@ class Scenario:
             somebody looks, and starts every process anew without a breaker.
         is_mended: And makes Braze take what it had refused by name.
         track_requests_max: Of the connector, in hand at once. Not drawn.
+        turn_delay_s: How late a turn is: a loop that has much else to do.
+        turn_records: Bound of what a turn does.
     """
 
     seed: int
@@ -72,6 +74,8 @@ class Scenario:
     breaker_run: int = 0
     is_mended: bool = False
     track_requests_max: int = 8
+    turn_delay_s: float = 0.0
+    turn_records: int = 500
     last_commit_refusal: float = 0.0
     braze_faults: list[dict[str, Any]] = field(default_factory=list)
     happenings: list[tuple[float, Happening]] = field(default_factory=list)
@@ -145,7 +149,12 @@ def draw(seed: int) -> Scenario:
     truncations: list[tuple[float, Happening]] = [
         (rng.uniform(0.1, 20.0), "truncate") for _ in range(rng.choice((0, 0, 0, 1, 2)))
     ]
-    return replace(drawn, happenings=sorted([*happenings, *truncations], key=_moment))
+    return replace(
+        drawn,
+        happenings=sorted([*happenings, *truncations], key=_moment),
+        turn_delay_s=rng.choice((0.0, 0.0, 0.0, 0.02, 0.3)),
+        turn_records=rng.choice((500, 500, 10, 1)),
+    )
 
 
 def _happenings(rng: Random) -> list[tuple[float, Happening]]:

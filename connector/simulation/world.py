@@ -92,6 +92,21 @@ class Written:
     is_curable: bool = False
 
 
+class _BusyPipeline(Pipeline):
+    """One whose loop has much else to do: its turns come late."""
+
+    def __init__(self, turn_delay_s: float, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._turn_delay_s = turn_delay_s
+
+    def _wake(self) -> None:
+        if self._turn_delay_s and not self._turn_due:
+            self._turn_due = True
+            self._loop.call_later(self._turn_delay_s, self._turn)
+        else:
+            super()._wake()
+
+
 @dataclass(slots=True)
 class History:
     """Everything that the checker judges by."""
@@ -138,7 +153,8 @@ class Replica:
             ),
             jitter,
         )
-        self.pipeline = Pipeline(
+        self.pipeline = _BusyPipeline(
+            scenario.turn_delay_s,
             source=self.source,
             transport=transport,
             dead_letters=letters,
@@ -151,6 +167,7 @@ class Replica:
                 commit_interval_s=0.5,
                 drain_deadline_s=15.0,
                 lease_s=8.0,
+                turn_records=scenario.turn_records,
                 breaker=BreakerPolicy(share=1, run=breaker_run),
                 writer=name.replace("-", ""),
             ),
