@@ -30,6 +30,7 @@ from connector.mapping import MappingInvalid, MappingRules, default_document, ov
 from connector.outcomes import RetryPolicy
 from connector.pipeline import Pipeline, PipelinePolicy
 from connector.ports import Cured, Trouble
+from connector.records import Kind
 from connector.registry import RegistryPolicy, SchemaRegistry
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.series import start_series
@@ -196,6 +197,7 @@ class Connector:
             settings.revoke_deadline_s,
             kafka_logger(telemetry),
             lambda stage, seconds: telemetry.count("stage_seconds_total", seconds, stage),
+            beside_triggers=any(topic.kind is Kind.CAMPAIGN for topic in settings.topics.values()),
         )
         self._client = braze_client(settings)
         self._tracing = tracing(settings, telemetry)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from connector.kafka_properties import consumer_properties
+from connector.kafka_properties import BESIDE_TRIGGERS, consumer_properties
 from connector.metrics import PREFIX, TABLE
 from connector.settings import ENVIRONMENT_PREFIX, PACKAGED_SCHEMAS, Settings
 
@@ -28,6 +28,7 @@ def configuration_page() -> str:
     ours = {
         key: value for key, value in consumer_properties({}).items() if not key.startswith(("bootstrap", "group.id"))
     }
+    small = ", ".join(f"`{key}: {value}`" for key, value in BESIDE_TRIGGERS.items())
     defaults = "\n".join(f"| `{key}` | `{str(value).lower()}` |" for key, value in ours.items())
     return (
         _GENERATED
@@ -42,7 +43,9 @@ def configuration_page() -> str:
         + " touching (with `group.protocol: consumer` the last three are left out, since the broker decides):\n\n"
         + "| property | value |\n|---|---|\n"
         + defaults
-        + "\n\nRefused, since a promise would break: `enable.auto.commit: true`, `enable.auto.offset.store: true`, any"
+        + "\n\nWhere a topic of campaigns is configured, portions are smaller, so that a trigger does not wait behind"
+        + f" what was fetched of audiences: {small}.\n\n"
+        + "Refused, since a promise would break: `enable.auto.commit: true`, `enable.auto.offset.store: true`, any"
         + " `partition.assignment.strategy` but `cooperative-sticky`. Without `auto.offset.reset` a new group starts at"
         + " the earliest record and an offset that is out of range halts its partition; with it, both follow the"
         + " operator's choice.\n"

@@ -125,6 +125,7 @@ class KafkaSource:
         revoke_deadline_s: How long a revoke may wait for what is on the wire; below `max.poll.interval.ms`.
         logger: Gets librdkafka's own lines; None: they go to standard error.
         spent: Told what a stage took, in processor seconds of the thread; called on it.
+        beside_triggers: Triggers are among the topics.
     """
 
     def __init__(
@@ -135,8 +136,11 @@ class KafkaSource:
         revoke_deadline_s: float,
         logger: logging.Logger | None = None,
         spent: Callable[[Stage, float], None] = lambda _stage, _seconds: None,
+        *,
+        beside_triggers: bool = False,
     ) -> None:
         self._kafka = dict(kafka)
+        self._beside_triggers = beside_triggers
         self._topics = list(topics)
         self._bounds = bounds
         self._revoke_deadline_s = revoke_deadline_s
@@ -242,7 +246,8 @@ class KafkaSource:
 
     def _consume_until_closing(self) -> None:
         self._flows = {}
-        consumer = Consumer({**consumer_properties(self._kafka), "error_cb": self._on_error, **self._logging})
+        properties = consumer_properties(self._kafka, beside_triggers=self._beside_triggers)
+        consumer = Consumer({**properties, "error_cb": self._on_error, **self._logging})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost

@@ -49,3 +49,11 @@ def test_replay_writes_in_transactions_whatever_the_operator_chose_for_others() 
 )
 def test_a_member_whose_answer_is_lost_asks_again_soon(chosen: dict[str, Any], milliseconds: int) -> None:
     assert consumer_properties({**chosen})["max.poll.interval.ms"] == milliseconds
+
+
+def test_beside_triggers_smaller_portions_are_fetched_unless_the_operator_says_otherwise() -> None:
+    alone = consumer_properties({})
+    beside = consumer_properties({"queued.min.messages": 7}, beside_triggers=True)
+
+    assert beside["max.partition.fetch.bytes"] < alone["max.partition.fetch.bytes"]
+    assert beside["queued.min.messages"] == 7
