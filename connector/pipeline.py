@@ -111,6 +111,11 @@ class _Answer(NamedTuple):
     span: Span | None
     at: float
 
+    @property
+    def is_success(self) -> bool:
+        """Whether Braze took the request, at least in part."""
+        return isinstance(self.attempt, Reply) and self.attempt.status < 300
+
 
 class Pipeline:
     """One process's flow.
@@ -172,7 +177,7 @@ class Pipeline:
             spawn=self._spawn,
         )
         self._intake = Intake(self.books.kinds)
-        self._answers: deque[_Answer] = deque()
+        self._answers: deque[_Answer] = deque()  # no more than there may be requests in hand
         self._blocked: dict[str, deque[Chunk]] = {}  # topic -> chunks that wait for a schema
         self._sealed: dict[Assignment, list[Chunk]] = {}  # chunks that wait for their stay's first commit
         self._partitions: dict[str, int] = {}
@@ -589,7 +594,11 @@ class Pipeline:
             body = request.body()
             self._spent("pack", began)
             attempt = await self._transport.attempt(request.endpoint, body, self.committer.may_send)
-        self._answers.append(_Answer(request, attempt, is_asked, claimed, span, self._clock.at()))
+        answer = _Answer(request, attempt, is_asked, claimed, span, self._clock.at())
+        if answer.is_success:
+            self._answers.append(answer)
+        else:
+            self._answers.appendleft(answer)  # heard first: it may tell us to stop
         self._wake()
 
     def _conclude(self, answer: _Answer) -> None:

@@ -12,6 +12,7 @@ from connector.braze import Endpoint
 from connector.delivery import Delivery
 from connector.metrics import PREFIX, Stage
 from connector.offset_map import decode
+from connector.pipeline import Pipeline
 from connector.records import Kind
 from connector.simulation.checker import judge
 from connector.simulation.run import play
@@ -251,6 +252,24 @@ def test_for_what_decides_time_never_goes_back(monkeypatch: pytest.MonkeyPatch, 
     assert judge(history) == []
     assert len(times) > 50
     assert times == sorted(times)
+
+
+def test_what_is_no_success_is_heard_before_the_successes_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 429 may not wait behind a hundred answers while more is sent."""
+    statuses: list[int] = []
+    conclude = Pipeline._conclude
+
+    def concluding(self: Pipeline, answer: Any) -> None:
+        statuses.append(answer.attempt.status)
+        assert not answer.is_success or all(each.is_success for each in self._answers)
+        conclude(self, answer)
+
+    monkeypatch.setattr(Pipeline, "_conclude", concluding)
+    faults = [{"do": "status", "status": 503, "chance": 0.2}, {"do": "rate_limit", "style": "mau", "chance": 0.1}]
+    history = play(calm(turn_delay_s=0.3, turn_records=5, objects=5, configured_objects=5, braze_faults=faults))
+
+    assert judge(history) == []
+    assert {201, 429, 503} <= set(statuses)
 
 
 # ---- where the time goes ---------------------------------------------------------------------------------------------
