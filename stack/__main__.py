@@ -144,7 +144,8 @@ class Stack:
 
 def main() -> None:
     """Run it. A second Ctrl-C does not wait for the connector's drain."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end is asked to end, whoever asks
+    for asked in (signal.SIGTERM, signal.SIGINT):  # the second is ignored in what a shell starts in the background
+        signal.signal(asked, signal.default_int_handler)
     os.environ["REQUIRE_ALL"] = ""  # nobody is tested here: what is missing is said
     with tempfile.TemporaryDirectory(prefix="aiq-braze-stack-") as folder:
         children = Children()
