@@ -557,10 +557,7 @@ class Pipeline:
         """Put on the wire whatever may leave now, and set the timer for what may leave later."""
         began, now, at = self._clock.cpu(), self._clock.now(), self._clock.at()
         sent = 0
-        while self.committer.may_send():
-            if sent >= self._policy.turn_records:
-                self._wake()
-                break
+        while sent < self._policy.turn_records and self.committer.may_send():
             done = Conclusion()
             request = self.delivery.next_request(
                 now, at, done, draining=self._stopping, coming=self._intake.endpoints() if self._takes_in else ()
