@@ -52,7 +52,7 @@ _BY_FUNCTION: Final = {
     "Settlement.conclude": "settle",
     "Settlement.skip": "settle",
     "Settlement.reject": "settle",
-    "Pipeline._attempt": "settle",
+    "Exchange.attempt": "settle",
     "Pipeline._take_in": "settle",
     "Committer._round": "commit",
     "KafkaSource._commit": "commit",

@@ -16,6 +16,7 @@ from connector.books import Books
 from connector.lease import Lease
 from connector.ports import Clock, Commit, CommitRefused, Source, Trouble
 from connector.records import Assignment, Outbound
+from connector.stopwatch import Stopwatch
 from connector.telemetry import Telemetry
 from connector.troubles import Troubles
 
@@ -45,6 +46,7 @@ class Committer:
         self._clock = clock
         self._telemetry = telemetry
         self._troubles = troubles
+        self._stopwatch = Stopwatch(clock, telemetry)
         self._turn = asyncio.Lock()
         self._wanted = 0
         self._begun = 0
@@ -89,18 +91,18 @@ class Committer:
         except CommitRefused:
             self._telemetry.count("commit_failures_total")
             return
-        began = self._clock.cpu()
+        began = self._stopwatch.begin()
         if acknowledged:
             self.renew(asked)
         refused = {commit.stay for commit in commits} - {commit.stay for commit in acknowledged}
         if not refused.isdisjoint(self._books.accounts):
             self._telemetry.count("commit_failures_total")  # of one partition; the others' went well
         self._acknowledge(acknowledged, versions)
-        self._spent(began)
+        self._stopwatch.spent("commit", began)
 
     async def _to_tell(self) -> tuple[list[Commit], dict[Assignment, int]]:
         """What Kafka does not know yet, and the version of each ledger that it tells of."""
-        began, at_ms = self._clock.cpu(), int(self._clock.at() * 1000)
+        began, at_ms = self._stopwatch.begin(), int(self._clock.at() * 1000)
         books = self._books
         cut = books.cut_offsets
         written: list[Commit] = []
@@ -109,9 +111,9 @@ class Committer:
             written.append(commit)
             versions[commit.stay] = books.accounts[commit.stay].ledger.version
             if len(commit.metadata) > _LONG_CHARS:  # it took milliseconds, for which a trigger may have waited
-                self._spent(began)
+                self._stopwatch.spent("commit", began)
                 await asyncio.sleep(0)
-                began = self._clock.cpu()
+                began = self._stopwatch.begin()
         commits = [each for each in written if each.stay in books.accounts and each.stay not in self.leaving]
         if not commits and self._lease.is_ageing(self._clock.boot()):
             idle = [account for stay, account in books.accounts.items() if stay not in self.leaving][:1]
@@ -120,7 +122,7 @@ class Committer:
         self._source.hold_back(books.held_back())
         if books.cut_offsets > cut:
             self._telemetry.count("offset_map_cut_total", books.cut_offsets - cut)
-        self._spent(began)
+        self._stopwatch.spent("commit", began)
         return commits, versions
 
     def _acknowledge(self, commits: Sequence[Commit], versions: Mapping[Assignment, int]) -> None:
@@ -130,9 +132,6 @@ class Committer:
                 account.acknowledge(commit)
                 account.ledger.committed(commit.next_offset, versions[commit.stay])
                 gauges.show_commit(self._telemetry, commit, self._clock.at())
-
-    def _spent(self, since: float) -> None:
-        self._telemetry.count("stage_seconds_total", self._clock.cpu() - since, "commit")
 
     # ---- lease ----------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,14 @@
 """What Kafka has handed over and nobody has looked at yet: a campaign never waits behind a backlog of audiences.
 
-Pure. A topic holds one kind, so the order of a partition is the order of its queue.
+Pure. A topic holds one kind, so the order of a partition is the order of its queue. Chunks of a stay that may not begin
+yet are set aside, and come back in front.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 
 from connector.braze import Endpoint
 from connector.ports import Chunk
@@ -23,21 +25,32 @@ class Intake:
     def __init__(self, kinds: Mapping[str, Kind]) -> None:
         self._kinds = kinds
         self._queues: dict[Endpoint, deque[Chunk]] = {Endpoint.TRIGGER: deque(), Endpoint.TRACK: deque()}
+        self._aside: dict[Assignment, list[Chunk]] = {}
 
     def __bool__(self) -> bool:
+        """Whether there is a next one; what is set aside does not count."""
         return any(self._queues.values())
 
     def __iter__(self) -> Iterator[Chunk]:
-        for queue in self._queues.values():
-            yield from queue
+        """All chunks, also those that are set aside."""
+        yield from chain(*self._queues.values(), *self._aside.values())
 
     def add(self, chunk: Chunk) -> None:
         """Behind all of its kind."""
         self._queue_of(chunk).append(chunk)
 
-    def put_back(self, chunks: Iterable[Chunk]) -> None:
-        """In front of all of their kind, in their order. They are of one stay."""
-        for chunk in reversed(list(chunks)):
+    @property
+    def aside(self) -> tuple[Assignment, ...]:
+        """Stays of which something is set aside."""
+        return tuple(self._aside)
+
+    def set_aside(self, chunk: Chunk) -> None:
+        """Its stay may not begin yet; behind those of it that wait already."""
+        self._aside.setdefault(chunk.stay, []).append(chunk)
+
+    def bring_back(self, stay: Assignment) -> None:
+        """The stay may begin: what was set aside of it stands in front of all of its kind, in its order."""
+        for chunk in reversed(self._aside.pop(stay)):
             self._queue_of(chunk).appendleft(chunk)
 
     def pop(self) -> Chunk:
@@ -53,6 +66,8 @@ class Intake:
         """Forget what is of these stays."""
         for endpoint, queue in self._queues.items():
             self._queues[endpoint] = deque(chunk for chunk in queue if chunk.stay not in stays)
+        for stay in stays:
+            self._aside.pop(stay, None)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """Where something of this will go."""

@@ -87,6 +87,15 @@ class Settlement:
         self.news = asyncio.Event()
         """Set whenever something was settled: wakes whoever drains."""
 
+    async def news_within(self, timeout_s: float) -> None:
+        """Return when something more is settled, or after so many seconds."""
+        self.news.clear()
+        try:
+            async with asyncio.timeout(max(timeout_s, 0)):
+                await self.news.wait()
+        except TimeoutError:
+            return
+
     def has_open_letters(self, stays: set[Assignment]) -> bool:
         """Whether dead letters of these stays are written and not acknowledged."""
         return any(self._open_letters.get(stay) for stay in stays)

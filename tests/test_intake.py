@@ -42,19 +42,29 @@ def test_campaigns_come_first_and_everything_else_in_its_order() -> None:
 
 
 @pytest.mark.parametrize("stay", [AUDIENCES, CAMPAIGNS])
-def test_what_is_put_back_stands_in_front_in_its_order(stay: Assignment) -> None:
+def test_what_is_set_aside_comes_back_in_front_in_its_order(stay: Assignment) -> None:
     intake = holding(chunk(stay, 3))
 
-    intake.put_back([chunk(stay, 1), chunk(stay, 2)])
+    intake.set_aside(chunk(stay, 1))
+    intake.set_aside(chunk(stay, 2))
 
+    assert intake.aside == (stay,)
+    assert len(list(intake)) == 3
+    assert drained(intake) == [(stay.topic, 3)]
+    intake.add(chunk(stay, 3))
+    intake.bring_back(stay)
+    assert intake.aside == ()
     assert [offset for _, offset in drained(intake)] == [1, 2, 3]
 
 
 def test_what_has_left_is_forgotten() -> None:
     intake = holding(chunk(AUDIENCES, 1), chunk(CAMPAIGNS, 1), chunk(EVENTS, 1))
+    intake.set_aside(chunk(AUDIENCES, 0))
+    intake.set_aside(chunk(EVENTS, 0))
 
     intake.drop({AUDIENCES, CAMPAIGNS})
 
+    assert intake.aside == (EVENTS,)
     assert drained(intake) == [("events", 1)]
 
 

@@ -10,11 +10,10 @@ import pytest
 
 from connector.braze import Endpoint
 from connector.delivery import Delivery
+from connector.exchange import Exchange
 from connector.metrics import PREFIX, Stage
 from connector.offset_map import decode
-from connector.pipeline import Pipeline
 from connector.records import Kind
-from connector.simulation.braze import SimulatedTransport
 from connector.simulation.checker import judge
 from connector.simulation.run import play
 from connector.simulation.scenario import Scenario, draw
@@ -184,7 +183,7 @@ def test_a_pipeline_that_has_ended_begins_no_request_any_more() -> None:
     loop = VirtualLoop()
     run_virtually(loop, whole())
 
-    assert "Pipeline._attempt" not in tasks
+    assert Exchange.attempt.__qualname__ not in tasks
 
 
 # ---- too much is bad -------------------------------------------------------------------------------------------------
@@ -253,61 +252,6 @@ def test_for_what_decides_time_never_goes_back(monkeypatch: pytest.MonkeyPatch, 
     assert judge(history) == []
     assert len(times) > 50
     assert times == sorted(times)
-
-
-def test_no_answer_is_left_without_a_turn_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    left: list[int] = []
-    turn = Pipeline._turn
-
-    def turning(self: Pipeline) -> None:
-        turn(self)
-        left.append(len(self._answers))
-        assert self._turn_due or not self._answers
-
-    monkeypatch.setattr(Pipeline, "_turn", turning)
-    answer = SimulatedTransport.attempt
-
-    async def answering(self: SimulatedTransport, *words: Any) -> Any:
-        given = await answer(self, *words)
-        await asyncio.sleep(2.0 - asyncio.get_running_loop().time() % 2.0)  # all that are due come at once
-        return given
-
-    monkeypatch.setattr(SimulatedTransport, "attempt", answering)
-    history = play(calm(turn_records=1, span_s=0.1, objects=1, configured_objects=1))
-
-    assert judge(history) == []
-    assert max(left) > 0
-
-
-def test_a_latency_ends_with_the_answer_and_not_with_its_turn() -> None:
-    loop = VirtualLoop()
-    world = World(calm(turn_delay_s=3.0, records=20, span_s=0.1), loop)
-    run_virtually(loop, world.play(cured=True))
-
-    registry = world._replicas[0].pipeline.telemetry.registry
-    name = PREFIX + "delivery_latency_seconds"
-    total = [registry.get_sample_value(f"{name}_sum", {"kind": kind}) or 0.0 for kind in Kind]
-    count = [registry.get_sample_value(f"{name}_count", {"kind": kind}) or 0.0 for kind in Kind]
-    assert sum(count) > 0
-    assert sum(total) / sum(count) < 3.5  # a turn until it is sent; with the one that concludes it twice as much
-
-
-def test_what_is_no_success_is_heard_before_the_successes_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 429 may not wait behind a hundred answers while more is sent."""
-    statuses: list[int] = []
-    conclude = Pipeline._conclude
-
-    def concluding(self: Pipeline, answer: Any) -> None:
-        statuses.append(answer.attempt.status)
-        assert not answer.is_success or all(each.is_success for each in self._answers)
-        conclude(self, answer)
-
-    monkeypatch.setattr(Pipeline, "_conclude", concluding)
-    faults = [{"do": "status", "status": 503, "chance": 0.2}, {"do": "rate_limit", "style": "mau", "chance": 0.1}]
-    history = play(calm(turn_delay_s=0.3, turn_records=5, objects=5, configured_objects=5, braze_faults=faults))
-
-    assert judge(history) == []
-    assert {201, 429, 503} <= set(statuses)
 
 
 # ---- where the time goes ---------------------------------------------------------------------------------------------

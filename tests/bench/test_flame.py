@@ -21,7 +21,7 @@ RAW = f"""\
 thread (7): MainThread;<module> (connector/__main__.py);_find_and_load (<frozen importlib._bootstrap>) 50
 {DECODE} 30
 {RUN};Pipeline._turn (connector/pipeline.py);SystemClock.cpu (connector/app.py) 9
-{RUN};Pipeline._attempt (connector/pipeline.py);BrazeClient.attempt (connector/braze_client.py);x (/elsewhere/x.py) 5
+{RUN};Exchange.attempt (connector/exchange.py);BrazeClient.attempt (connector/braze_client.py);x (/elsewhere/x.py) 5
 {RUN};ResponseHandler.data_received (aiohttp/client_proto.py) 5
 {RUN} 10
 {CONSUME} 90
@@ -35,9 +35,7 @@ def test_stacks_begin_at_their_thread_and_hold_no_path() -> None:
     assert stacks[LOOP,] == 10
     decode = "<decoder of aiq.export.v1.ProfileEvent>:decode"
     assert stacks[LOOP, "connector.pipeline:Pipeline._turn", "connector.translation:Translator.decode", decode] == 30
-    assert (
-        stacks[LOOP, "connector.pipeline:Pipeline._attempt", "connector.braze_client:BrazeClient.attempt", "x:x"] == 5
-    )
+    assert stacks[LOOP, "connector.exchange:Exchange.attempt", "connector.braze_client:BrazeClient.attempt", "x:x"] == 5
     assert stacks[KAFKA, "connector.source:KafkaSource._live"] == 90
     assert sum(stacks.values()) == 150  # neither the imports nor who stands at the clock
 
