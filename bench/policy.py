@@ -1,8 +1,9 @@
 """`python -m bench.policy`: what the rules make of the quota, in virtual time.
 
-No clock of the machine's is in it, so the figures are the same everywhere: the production pipeline, its replicas on the
-simulated group, and the Braze double. Rows about the quota play a small one (90 requests in 3 s) against backlog; rows
-about latency play a whole workspace's. Not in it: the time that a processor takes (`make bench`).
+No clock of the machine's is in it, so the figures are the same everywhere: the production pipeline, its replicas on
+the simulated group, and the Braze double. Rows about the quota play a small one (90 requests in 3 s) against backlog,
+where one refusal is much, and beside another client a whole workspace's, too; rows about latency play that. Not in
+it: the time that a processor takes (`make bench`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ SMALL: Final = 90
 WHOLE: Final = 3000
 PER_S: Final = 3.0
 OBJECTS: Final = 75
+FEW: Final = 3
+"""Objects a request, where only requests are counted: a whole quota of full ones would take hours to play."""
+
 PARTITIONS: Final = 16
 
 
@@ -49,6 +53,7 @@ class Row:
         skew: Of two partitions one has so many times as much; the group's halves differ as much.
         load: Share of the quota that is written; None: backlog.
         requests: The quota, in any `PER_S` seconds.
+        objects: What a request may carry.
         settled_after_s: Virtual seconds before: two windows, so that the start does not count, or as many as it takes
             to learn what another client leaves.
         lasts_s: Virtual seconds that count.
@@ -61,6 +66,7 @@ class Row:
     skew: float = 1.0
     load: float | None = None
     requests: int = SMALL
+    objects: int = OBJECTS
     settled_after_s: float = 6.0
     lasts_s: float = 30.0
 
@@ -72,6 +78,11 @@ ROWS: Final = (
         Row("another client takes half", replicas, window, 0.5, settled_after_s=30.0, lasts_s=60.0)
         for window in ("bucket", "clock")
         for replicas in (1, 2, 4)
+    ),
+    *(
+        Row("another client takes half", replicas, window, 0.5, requests=WHOLE, objects=FEW, settled_after_s=30.0)
+        for window in ("bucket", "clock")
+        for replicas in (1, 4)
     ),
     Row("1 % of the quota is written", load=0.01, requests=WHOLE),
     Row("10 % of the quota is written", load=0.1, requests=WHOLE, lasts_s=9.0),
@@ -102,7 +113,7 @@ class Measured:
         double = BrazeDouble(
             DoubleSettings(
                 api_keys={KEY: ALL_PERMISSIONS},
-                objects_max=ObjectsMax(combined=OBJECTS),
+                objects_max=ObjectsMax(combined=row.objects),
                 track_rate=pool,
                 latency_s=0.05,
                 keep_events=False,
@@ -110,7 +121,7 @@ class Measured:
             Random(2),
             self._note,
         )
-        scenario = _scenario(row.replicas, row.requests)
+        scenario = _scenario(row)
         if row.load is None:
             for name, count in zip(names, self._backlogs(), strict=True):
                 for _ in range(count):
@@ -141,13 +152,13 @@ class Measured:
         return [
             f"{self.used_percent:.1f} %",
             f"{self.refused_percent:.2f} %",
-            f"{applied / max(spent - refused, 1):.1f}",
+            f"{applied / max(spent - refused, 1):.1f} ({row.objects})",
             *(f"{_quantile(waits, part) * 1000:.0f}" if waits else "" for part in (0.5, 0.99)),
         ]
 
     def _backlogs(self) -> list[int]:
         """Of each partition: enough for the whole play, or a part of that in every second: one replica has those."""
-        whole = self._row.requests / PER_S * (self._row.settled_after_s + self._row.lasts_s) * OBJECTS
+        whole = self._row.requests / PER_S * (self._row.settled_after_s + self._row.lasts_s) * self._row.objects
         if self._row.skew == 1:
             return [int(whole * 1.1 / PARTITIONS)] * PARTITIONS
         most = whole * 2.2 / PARTITIONS
@@ -157,7 +168,7 @@ class Measured:
         if self._row.load is None:
             return
         rng = Random(4)
-        rate = self._row.load * self._row.requests / PER_S * OBJECTS
+        rate = self._row.load * self._row.requests / PER_S * self._row.objects
         while True:
             await asyncio.sleep(rng.expovariate(rate))
             self._write(rng.choice(names))
@@ -184,11 +195,11 @@ class Measured:
 _SCHEMA = parse_schema(orjson.loads((PACKAGED_SCHEMAS / "ProfileEvent.avsc").read_bytes()))
 
 
-def _scenario(replicas: int, requests: int) -> Scenario:
+def _scenario(row: Row) -> Scenario:
     return Scenario(
-        seed=1, records=0, users=1, span_s=1, replicas=replicas, partitions=PARTITIONS, settle_s=0.0,
-        requests=requests, per_s=PER_S, per_array=False, objects=OBJECTS, configured_objects=OBJECTS, poison=0,
-        ambiguous_events="retry", commit_refusal=0, letter_refusal=0, buffer=100_000,
+        seed=1, records=0, users=1, span_s=1, replicas=row.replicas, partitions=PARTITIONS, settle_s=0.0,
+        requests=row.requests, per_s=PER_S, per_array=False, objects=row.objects, configured_objects=row.objects,
+        poison=0, ambiguous_events="retry", commit_refusal=0, letter_refusal=0, buffer=100_000,
         track_requests_max=96,
     )  # fmt: skip
 
@@ -220,11 +231,11 @@ def main() -> None:
         "window",
         "used of what is left",
         "429s",
-        "objects a request",
+        "objects a request (at most)",
         "p50 ms",
         "p99 ms",
     )
-    table = Table(*heads, title=f"{OBJECTS} objects a request at most, virtual time")
+    table = Table(*heads, title="virtual time")
     for cells in rows():
         table.add_row(*cells)
     Console(width=140).print(table)

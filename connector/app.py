@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector import __version__
+from connector.backpressure import Bounds
 from connector.batching import Batcher, TrackLimit
 from connector.braze_client import ApiKey, BrazeClient, ClientPolicy
 from connector.breaker import BreakerPolicy
@@ -35,7 +36,7 @@ from connector.registry import RegistryPolicy, SchemaRegistry
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.series import start_series
 from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, ConfigurationInvalid, RateSettings, Settings
-from connector.source import Bounds, KafkaSource
+from connector.source import KafkaSource
 from connector.telemetry import Telemetry
 from connector.translation import Translator
 

@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from connector.backpressure import Bounds, Flow, regulate
 from connector.kafka_properties import consumer_properties, first_position
 from connector.metrics import Stage
 from connector.offset_map import FIRST_METADATA
@@ -61,40 +62,6 @@ _NO_FAREWELL: Final = (
     " committed repeats; check the brokers"
 )
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much may be handed out and not settled.
-
-    Attributes:
-        records: Over all partitions. One partition can go on to its equal share when others have used this up.
-        bytes: The same in bytes of values.
-    """
-
-    records: int = 100_000
-    bytes: int = 16_777_216
-
-
-class _Flow:
-    """What one stay has outstanding. `handed` is written by the thread, `released` by the event loop."""
-
-    __slots__ = ("committed", "handed", "handed_bytes", "paused", "released", "released_bytes", "stay")
-
-    def __init__(self, stay: Assignment, committed: int) -> None:
-        self.stay = stay
-        self.committed = committed
-        self.handed = self.released = 0
-        self.handed_bytes = self.released_bytes = 0
-        self.paused = False
-
-    @property
-    def outstanding(self) -> int:
-        return self.handed - self.released
-
-    @property
-    def outstanding_bytes(self) -> int:
-        return self.handed_bytes - self.released_bytes
 
 
 @dataclass(slots=True)
@@ -147,7 +114,7 @@ class KafkaSource:
         self._logging: dict[str, Any] = {} if logger is None else {"logger": logger}
         self._spent = spent
         self._mailbox: queue.SimpleQueue[_CommitCommand] = queue.SimpleQueue()
-        self._flows: dict[Partition, _Flow] = {}
+        self._flows: dict[Partition, Flow] = {}
         self._epochs = 0
         self._held = False
         self._held_back: frozenset[Assignment] = frozenset()
@@ -318,7 +285,7 @@ class KafkaSource:
         for topic, partition, offset, metadata in starts:
             self._epochs += 1
             stay = Assignment(topic, partition, self._epochs)
-            self._flows[stay.name] = _Flow(stay, offset)
+            self._flows[stay.name] = Flow(stay, offset)
             placed.append(TopicPartition(topic, partition, offset))
             told.append(StayStart(stay, offset, metadata))
         consumer.incremental_assign(placed)
@@ -470,29 +437,9 @@ class KafkaSource:
     # ---- backpressure -----------------------------------------------------------------------------------------------
 
     def _regulate(self, consumer: Consumer) -> None:
-        """Pause single partitions past the bound; resume while half of it is still there to work on."""
+        """Pause and resume what the bounds say."""
         flows = list(self._flows.values())
-        if not flows:
-            return
-        used = max(
-            sum(flow.outstanding for flow in flows) / self._bounds.records,
-            sum(flow.outstanding_bytes for flow in flows) / self._bounds.bytes,
-        )
-        pause: list[_Flow] = []
-        resume: list[_Flow] = []
-        for flow in flows:
-            share = max(
-                flow.outstanding / self._bounds.records, flow.outstanding_bytes / self._bounds.bytes
-            ) * len(flows)  # fmt: skip
-            held = self._held or flow.stay in self._held_back
-            if not flow.paused and (held or (used >= 1 and share >= 1)):
-                pause.append(flow)
-            elif flow.paused and not held and (used <= 0.5 or share <= 0.5):
-                resume.append(flow)
-        for flow in pause:
-            flow.paused = True
-        for flow in resume:
-            flow.paused = False
+        pause, resume = regulate(flows, self._bounds, held=self._held, held_back=self._held_back)
         if pause:
             consumer.pause([TopicPartition(flow.stay.topic, flow.stay.partition) for flow in pause])
         if resume:

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from connector.backpressure import Bounds, Flow
 from connector.offset_map import OffsetMap, encode
 from connector.ports import (
     Assigned,
@@ -27,7 +28,7 @@ from connector.ports import (
     Watermarks,
 )
 from connector.records import Assignment, NextOffset, TopicPartition
-from connector.source import Bounds, KafkaSource, _Flow
+from connector.source import KafkaSource
 from tests.real.brokers import InProcessBroker
 
 WAIT_S = 60
@@ -421,7 +422,7 @@ def still(told: list[SourceEvent]) -> KafkaSource:
 
 def own(source: KafkaSource, *partitions: int) -> list[Assignment]:
     stays = [Assignment("t", partition, 1) for partition in partitions]
-    source._flows = {stay.name: _Flow(stay, 0) for stay in stays}
+    source._flows = {stay.name: Flow(stay, 0) for stay in stays}
     return stays
 
 
@@ -449,23 +450,6 @@ def test_a_partition_is_resumed_only_once_half_of_its_bound_is_free(still: Kafka
     still.release(stay, 1, 0)
     assert regulated(still) == [("resume", [0])]
     assert still.paused == 0
-
-
-def test_bytes_are_bounded_like_records(still: KafkaSource) -> None:
-    (stay,) = own(still, 0)
-    hand(still, stay, 2, 1000)
-    assert regulated(still) == [("pause", [0])]
-    still.release(stay, 1, 500)
-    assert regulated(still) == [("resume", [0])]
-
-
-def test_a_partition_below_its_equal_share_goes_on_when_others_have_filled_the_bound(still: KafkaSource) -> None:
-    greedy, modest = own(still, 0, 1)
-    hand(still, greedy, 120)
-    hand(still, modest, 10)
-    assert regulated(still) == [("pause", [0])]
-    hand(still, modest, 40)
-    assert regulated(still) == [("pause", [1])]
 
 
 def test_what_belongs_to_an_earlier_stay_frees_nothing(still: KafkaSource) -> None:
