@@ -19,17 +19,12 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import orjson
-
-from connector.braze import ATTRIBUTE_OPERATIONS, BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, TRACK_OBJECTS_MAX
-from connector.cost import EVENT_POINTS, attribute_points
+from connector.braze import BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, TRACK_OBJECTS_MAX
+from connector.piece import Piece, UserLane, mergeable
 from connector.records import Assignment, Outbound
 from connector.suspicion import Shape, Suspicions, shape_of
-
-Array = Literal["attributes", "events", "recipients"]
-"""Where in a request an object stands; Braze calls the first two `input_array`."""
 
 ClosedBy = Literal["full", "bytes", "idle", "linger", "drain", "suspect"]
 """Why a batch left: it was full, it was heavy, the quota was idle, it had waited long enough, all is to leave, or it
@@ -62,16 +57,6 @@ class TrackLimit:
     body_bytes: int = BODY_BYTES_MAX
 
 
-class UserLane:
-    """One user, and whether a request of his is in flight."""
-
-    __slots__ = ("busy", "user")
-
-    def __init__(self, user: str) -> None:
-        self.user = user
-        self.busy = False
-
-
 class Lane(UserLane):
     """One user's waiting attributes and events."""
 
@@ -88,32 +73,6 @@ class Lane(UserLane):
         self.ready_attributes = 0  # what they add to the batcher's count: 1 if they may leave; events always may
 
 
-class Piece:
-    """One object of a request: encoded once, with the records that it carries.
-
-    Attributes:
-        lane: Whose it is.
-        array: Where in the request it stands.
-        encoded: The JSON object.
-        records: One, or several in order when attributes were coalesced: the newest is last.
-        points: Data points that Braze bills for it.
-    """
-
-    __slots__ = ("array", "encoded", "lane", "points", "records")
-
-    def __init__(self, lane: UserLane, array: Array, records: list[Outbound]) -> None:
-        self.lane = lane
-        self.array: Array = array
-        self.records = records
-        if len(records) == 1 and (encoded := records[0].encoded) is not None:
-            self.encoded = encoded
-            self.points = records[0].points
-            return
-        written = records[0].object if len(records) == 1 else merged(records)
-        self.encoded = orjson.dumps(written)
-        self.points = EVENT_POINTS if array == "events" else attribute_points(written) if array == "attributes" else 0
-
-
 class TrackBatch(NamedTuple):
     """What `take` gives.
 
@@ -126,42 +85,6 @@ class TrackBatch(NamedTuple):
     pieces: list[Piece]
     closed_by: ClosedBy
     suspect: Shape | None = None
-
-
-def merged(records: Sequence[Outbound]) -> dict[str, Any]:
-    """One attributes object that says what all of them say, later ones over earlier ones."""
-    encoded = [record.encoded for record in records if record.encoded is not None]
-    if len(encoded) == len(records):  # read at once: half the price of one by one
-        objects: Iterable[dict[str, Any]] = orjson.loads(b"[" + b",".join(encoded) + b"]")
-    else:
-        objects = [record.object for record in records]
-    whole: dict[str, Any] = {}
-    for each in objects:
-        whole.update(each)
-    return whole
-
-
-def _is_plain(values: dict[str, Any]) -> bool:
-    """Whether merging commutes with applying: no operation on the stored value, no deep merge."""
-    if "_merge_objects" in values:
-        return False  # whatever it holds itself: in one object with a neighbour it would merge the neighbour's values
-    if dict not in map(type, values.values()):  # nearly always
-        return True
-    return not any(type(value) is dict and not ATTRIBUTE_OPERATIONS.isdisjoint(value) for value in values.values())
-
-
-def _mergeable(attributes: Sequence[Outbound]) -> int:
-    """How many from the front make one object; at least one."""
-    if len(attributes) == 1:
-        return 1
-    group = attributes[0].group
-    count = 0
-    for record in attributes:
-        # Nothing nested goes by the express lane.
-        if record.group != group or not (record.encoded is not None or _is_plain(record.object)):
-            break
-        count += 1
-    return count or 1
 
 
 class Batcher:
@@ -298,7 +221,7 @@ class Batcher:
         """The shape for whose sake what this lane would give travels apart."""
         if not self.suspicions:
             return None
-        attributes = lane.attributes[: _mergeable(lane.attributes)] if lane.ready_attributes else []
+        attributes = lane.attributes[: mergeable(lane.attributes)] if lane.ready_attributes else []
         return self.suspicions.find([*attributes, *lane.events[: self.limit.objects]])
 
     def suspect(self, piece: Piece) -> None:
@@ -430,7 +353,7 @@ class Batcher:
         """Take a lane's share of one request out of it."""
         own: list[Piece] = []
         if lane.ready_attributes and attributes_room > 0:
-            count = _mergeable(lane.attributes)
+            count = mergeable(lane.attributes)
             piece = Piece(lane, "attributes", lane.attributes[:count])
             while count > 1 and len(piece.encoded) > PROPERTIES_BYTES_MAX:
                 count //= 2  # merging must not build an object that Braze refuses for its size

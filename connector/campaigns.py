@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from connector.batching import ClosedBy, Piece, UserLane
+from connector.batching import ClosedBy
 from connector.braze import RECIPIENTS_MAX
+from connector.piece import Piece, UserLane
 from connector.records import Assignment, CampaignSend, SkipReason
 
 _NEVER = float("-inf")

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal, assert_never
 
-from connector.batching import Array, Batcher, Piece, UserLane
+from connector.batching import Batcher
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
 from connector.channel import Channel, Halt
+from connector.conclusion import Conclusion, DeadLetter
 from connector.limits import Pace, Pool, read_headers
 from connector.outcomes import (
     Ambiguous,
@@ -36,7 +37,8 @@ from connector.outcomes import (
     Unreachable,
     classify,
 )
-from connector.records import Assignment, CampaignSend, Kind, Outbound, Reason, SkipReason
+from connector.piece import Array, Piece, UserLane
+from connector.records import Assignment, CampaignSend, Kind, Reason
 from connector.request import Request
 
 
@@ -62,48 +64,6 @@ class DeliveryPolicy:
     halvings_per_min: int = 1_200
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     probe_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that Braze refuses, or that the operator's policy gives up.
-
-    Attributes:
-        record: The record.
-        reason: One of the closed list.
-        detail: Our own words.
-        status: Braze's HTTP status, 0 if there was none.
-        attempts: How often it was sent.
-    """
-
-    record: Outbound
-    reason: Reason
-    detail: str
-    status: int
-    attempts: int
-
-
-@dataclass(slots=True)
-class Conclusion:
-    """What is known after an answer (or after choosing a request).
-
-    Attributes:
-        delivered: Accepted by Braze.
-        coalesced: Carried by a delivered newer one.
-        dead: For the dead-letter topic.
-        skipped: Settled by a rule.
-        may_double: Objects that are sent again although they may have been applied.
-        data_points: What Braze bills for what it accepted, by kind; triggers cost none.
-        outcome: What the answer was.
-    """
-
-    delivered: list[Outbound] = field(default_factory=list)
-    coalesced: list[Outbound] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    skipped: list[tuple[Outbound, SkipReason]] = field(default_factory=list)
-    may_double: int = 0
-    data_points: dict[Kind, int] = field(default_factory=dict)
-    outcome: Outcome | None = None
 
 
 class Delivery:

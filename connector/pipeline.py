@@ -21,7 +21,8 @@ from connector import gauges
 from connector.books import Account, Books
 from connector.breaker import BreakerPolicy
 from connector.committer import Committer
-from connector.delivery import Conclusion, Delivery
+from connector.conclusion import Conclusion
+from connector.delivery import Delivery
 from connector.exchange import Exchange
 from connector.intake import Intake
 from connector.ports import (

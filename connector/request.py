@@ -9,9 +9,10 @@ from collections.abc import Collection
 
 import orjson
 
-from connector.batching import ClosedBy, Piece, UserLane
+from connector.batching import ClosedBy
 from connector.braze import Endpoint
 from connector.outcomes import Place
+from connector.piece import Piece, UserLane
 from connector.records import Assignment, Outbound
 from connector.suspicion import Shape
 

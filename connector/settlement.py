@@ -13,7 +13,7 @@ from connector.batching import Batcher
 from connector.books import Books
 from connector.braze import Endpoint
 from connector.breaker import Breaker, BreakerPolicy
-from connector.delivery import Conclusion
+from connector.conclusion import Conclusion
 from connector.letters import letter_headers
 from connector.ports import Clock, DeadLetters, Source, Trouble
 from connector.records import (

@@ -22,7 +22,8 @@ from connector.app import read_schema
 from connector.batching import Batcher, TrackLimit
 from connector.braze import BODY_BYTES_MAX
 from connector.campaigns import CampaignBatcher
-from connector.delivery import Conclusion, Delivery, DeliveryPolicy
+from connector.conclusion import Conclusion
+from connector.delivery import Delivery, DeliveryPolicy
 from connector.demo.workload import Workload
 from connector.limits import Pool, Rate
 from connector.mapping import MappingInvalid, MappingRules, default_document

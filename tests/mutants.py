@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from connector import books, delivery, outcomes
-from connector.batching import Batcher, Lane, Piece
+from connector.batching import Batcher, Lane
 from connector.books import Account, Books
 from connector.campaigns import CampaignBatcher
 from connector.committer import Committer
@@ -21,6 +21,7 @@ from connector.delivery import Delivery
 from connector.ledger import Ledger
 from connector.limits import Pool
 from connector.offset_map import OffsetMap
+from connector.piece import Piece
 from connector.ports import Commit
 from connector.records import Assignment, CampaignSend, NextOffset, Outbound
 from connector.repeats import Repeats

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from connector.batching import Batcher, Lane, Piece, TrackLimit, merged
+from connector.batching import Batcher, Lane, TrackLimit
 from connector.braze import ATTRIBUTE_OPERATIONS, BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, Endpoint
+from connector.piece import Piece, merged
 from connector.records import Assignment, Outbound
 from connector.request import Request
 from connector.suspicion import shape_of

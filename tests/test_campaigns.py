@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from connector.batching import Piece
 from connector.campaigns import CampaignBatch, CampaignBatcher
+from connector.piece import Piece
 from connector.records import Assignment, CampaignSend, SkipReason
 from tests.sent_objects import CAMPAIGNS, trigger
 

@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from connector.batching import Batcher, TrackLimit
 from connector.braze import Endpoint
 from connector.campaigns import CampaignBatcher
-from connector.delivery import Conclusion, Delivery, DeliveryPolicy
+from connector.conclusion import Conclusion
+from connector.delivery import Delivery, DeliveryPolicy
 from connector.limits import Pool, Rate
 from connector.outcomes import Attempt, NoReply, Reply, RetryPolicy
 from connector.records import Assignment, Outbound
