@@ -53,6 +53,7 @@ _BY_FUNCTION: Final = {
     "Settlement.skip": "settle",
     "Settlement.reject": "settle",
     "Exchange.attempt": "settle",
+    "Exchange._conclude": "settle",
     "Pipeline._take_in": "settle",
     "Committer._round": "commit",
     "KafkaSource._commit": "commit",
