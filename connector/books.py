@@ -19,14 +19,17 @@ from connector.offset_map import (
     Range,
     decode,
     encode,
+    settled_chars_most,
 )
 from connector.ports import Commit, StayStart
 from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, TopicPartition
 
 MAP_FULL_CHARS: int = 3_000
-"""On topics whose map must not be cut, a partition takes nothing new while its map is longer than this: three quarters
-of what a commit's metadata may hold, so that what is handed out already still fits."""
+"""On topics whose map must not be cut, a partition takes only so much that its map stays shorter than this, whatever is
+settled first: three quarters of what a commit's metadata may hold. The rest is for claims."""
 
+_POLL_RECORDS: int = 500
+"""What a partition may bring next."""
 
 _ASKED_MAX: int = 8
 """Commits without an answer that are remembered: while the coordinator is away one is tried about every second."""
@@ -78,7 +81,7 @@ class Account:
     """
 
     __slots__ = (
-        "_asked", "_marks", "hold_until", "inherited_epoch", "is_sealed", "kind", "leader_epoch", "ledger", "map_chars",
+        "_asked", "_marks", "hold_until", "inherited_epoch", "is_sealed", "kind", "leader_epoch", "ledger",
         "rejected", "settle_until_ms", "stay",
     )  # fmt: skip
 
@@ -92,10 +95,28 @@ class Account:
         self.rejected: set[int] = set()
         self.is_sealed = False
         self.settle_until_ms = 0
-        self.map_chars = 0
         # What Kafka holds for this partition is one of these: the last acknowledged commit, or one that had no answer.
         self._asked: deque[tuple[int, str]] = deque([(start.offset, start.metadata or FIRST_METADATA)], _ASKED_MAX)
         self._marks: deque[tuple[int, int]] = deque()  # (first offset of a chunk, its timestamp), ascending
+
+    def has_room(self, records: int, end: int) -> bool:
+        """Whether a commit can tell of so many records more, however they and those that are open are settled.
+
+        An empty ledger takes anything, or a record behind a wide gap might wait for ever. An audience record that is
+        sent again says what it said before, so the map of those may be cut.
+
+        Args:
+            records: How many.
+            end: One past the offset of the last.
+        """
+        ledger = self.ledger
+        if self.kind is Kind.AUDIENCE or not ledger.open_count:
+            return True
+        unsettled = ledger.open_count + records
+        if ledger.has_inheritance_ahead:  # what is not settled between these is still to come
+            unsettled += ledger.inherited_ranges
+            end = max(end, ledger.inheritance_top)
+        return settled_chars_most(unsettled, end - ledger.committable) <= MAP_FULL_CHARS
 
     def offset_map(self, settle_until_ms: int, writer: str, *, closed: bool) -> OffsetMap:
         """What goes beside the committable offset."""
@@ -300,7 +321,6 @@ class Books:
         until = account.settle_until_ms if account.settle_until_ms > at_ms else 0
         base = account.ledger.committable
         encoded = encode(account.offset_map(until, self._writer, closed=closed), base)
-        account.map_chars = len(encoded.text)
         self.cut_offsets += encoded.cut
         commit = Commit(account.stay, base, encoded.text)
         account.ask(commit)
@@ -340,11 +360,12 @@ class Books:
         self._stopped.add(topic)
 
     def held_back(self) -> frozenset[Assignment]:
-        """Stays that must take nothing new: of a stopped topic, or with a nearly full map that may not be cut."""
+        """Stays that must take nothing new: of a stopped topic, or without room for it in their maps."""
         return frozenset(
             stay
             for stay, account in self.accounts.items()
-            if stay.topic in self._stopped or (account.kind is not Kind.AUDIENCE and account.map_chars > MAP_FULL_CHARS)
+            if stay.topic in self._stopped
+            or not account.has_room(_POLL_RECORDS, account.ledger.next_offset + _POLL_RECORDS)
         )
 
     def close(self, stays: Iterable[Assignment]) -> dict[str, int]:

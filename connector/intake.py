@@ -48,6 +48,14 @@ class Intake:
         """Its stay may not begin yet; behind those of it that wait already."""
         self._aside.setdefault(chunk.stay, []).append(chunk)
 
+    def first_aside(self, stay: Assignment) -> Chunk:
+        """The first that is set aside of a stay.
+
+        Raises:
+            KeyError: Nothing is.
+        """
+        return self._aside[stay][0]
+
     def bring_back(self, stay: Assignment) -> None:
         """The stay may begin: what was set aside of it stands in front of all of its kind, in its order."""
         for chunk in reversed(self._aside.pop(stay)):

@@ -90,6 +90,11 @@ class Ledger:
         return max((ranges[-1][1] for ranges in (self._inherited, self._inherited_claims) if ranges), default=0)
 
     @property
+    def inherited_ranges(self) -> int:
+        """How many ranges were inherited as settled."""
+        return len(self._inherited)
+
+    @property
     def has_inheritance_ahead(self) -> bool:
         """Whether something inherited is still to be met."""
         return self.inheritance_top > self._next

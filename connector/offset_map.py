@@ -53,6 +53,9 @@ class ForeignMetadata(ValueError):
 _DEFLATE_MOST: Final = 1032
 """Bytes that one byte of deflate can stand for at most."""
 
+_DEFLATE_LEAST: Final = 32
+"""Bytes more that some thousands without any pattern take; measured 11."""
+
 
 @dataclass(frozen=True, slots=True)
 class OffsetMap:
@@ -107,6 +110,25 @@ def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -
     fits = settled.most(chars_max - len(_text(offsets, "", rest)), len(written))
     text = _text(offsets, settled.text(fits), rest)
     return Encoded(text, sum(end - start for start, end in ranges[fits:]))
+
+
+def settled_chars_most(unsettled: int, span: int) -> int:
+    """Characters that the settled offsets of a map may come to take, in whichever order the rest of them is settled.
+
+    Every range ends at an offset that was not settled, so there are no more ranges than these; and of the lengths that
+    make the span, only so many can be long.
+
+    Args:
+        unsettled: Offsets in the span that are not settled yet.
+        span: From the committed offset to one past the highest.
+    """
+    lengths = 2 * (unsettled + 1)
+    runs, long = lengths, 128
+    while long <= span:
+        runs += min(span // long, lengths)
+        long <<= 7
+    bitmap = (span + 7) // 8 + _DEFLATE_LEAST
+    return _KEY_CHARS + _base64_chars(min(runs, bitmap))
 
 
 def decode(text: str, base: int) -> OffsetMap:

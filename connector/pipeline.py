@@ -320,12 +320,10 @@ class Pipeline:
         try:
             most = self._policy.turn_records
             self._exchange.hear(most)
-            self._stays.unseal()
+            self._stays.bring_back()
             taken = 0
             while self._intake and taken < most and self._takes_in:
-                chunk = self._intake.pop()
-                taken += len(chunk.records)
-                self._take_in(chunk)
+                taken += self._take_in(self._intake.pop())
             if self._exchange.answers or (taken and self._intake):
                 self._wake()
             self._send()
@@ -341,13 +339,14 @@ class Pipeline:
         """
         return "dead_letters" not in self.troubles and self.committer.may_send()
 
-    def _take_in(self, chunk: Chunk) -> None:
+    def _take_in(self, chunk: Chunk) -> int:
+        """Begin to work on a chunk, unless it may not begin yet. Returns how many records that was."""
         account = self.books.accounts.get(chunk.stay)
         if account is None or not self.delivery.owns(chunk.stay):
-            return  # it has left, or is leaving: its next owner consumes these
-        if account.is_sealed:
+            return 0  # it has left, or is leaving: its next owner consumes these
+        if chunk.stay in self._intake.aside or not self._stays.may_begin(chunk):
             self._intake.set_aside(chunk)
-            return
+            return 0
         began = self._stopwatch.begin()
         topic = chunk.stay.topic
         kind = self._translators[topic].kind
@@ -368,11 +367,12 @@ class Pipeline:
             records = self._skip_claimed(account, records)
         self._stopwatch.spent("settle", began)
         if self.settlement.has_halted(topic):
-            return  # consumed and open, like what was in flight when it halted
-        if topic in self._unread:
+            pass  # consumed and open, like what was in flight when it halted
+        elif topic in self._unread:
             self._unread.add(Chunk(chunk.stay, list(records)))
         elif records:
             self._translate(account, records)
+        return len(chunk.records)
 
     def _on_halted_topic(self, topic: str) -> None:
         """Nothing more of it leaves: a newer value must not overtake the one that stays open here."""

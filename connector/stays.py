@@ -14,7 +14,7 @@ from connector.braze import Endpoint
 from connector.committer import Committer
 from connector.delivery import Delivery
 from connector.intake import Intake
-from connector.ports import Assigned, Clock, Lost, Revoked
+from connector.ports import Assigned, Chunk, Clock, Lost, Revoked
 from connector.records import Assignment, Kind
 from connector.repeats import Repeats
 from connector.settlement import Settlement
@@ -93,10 +93,15 @@ class Stays:
         await self._committer.commit()
         self._wake()
 
-    def unseal(self) -> None:
-        """Give back what waits of stays that have committed since."""
+    def may_begin(self, chunk: Chunk) -> bool:
+        """Whether its stay has broken its seal, and a commit can tell of these records, too."""
+        account = self._books.accounts[chunk.stay]
+        return not account.is_sealed and account.has_room(len(chunk.records), chunk.records[-1].offset() + 1)
+
+    def bring_back(self) -> None:
+        """Give back what was set aside of stays that may go on now."""
         for stay in self._intake.aside:
-            if not self._books.accounts[stay].is_sealed:
+            if self.may_begin(self._intake.first_aside(stay)):
                 self._intake.bring_back(stay)
 
     # ---- they go --------------------------------------------------------------------------------------------------

@@ -487,20 +487,97 @@ def test_an_attribute_map_is_cut_and_the_cut_counted() -> None:
     assert account.stay not in books.held_back()
 
 
-@pytest.mark.parametrize("stay", [EVENTS, Assignment("campaigns", 0, 1)])
-def test_a_partition_whose_map_must_not_be_cut_takes_nothing_new_while_it_is_long(stay: Assignment) -> None:
-    books, account = scattered(stay)
-    assert account.stay not in books.held_back()  # nobody has asked for a commit yet
+def filled(stay: Assignment) -> tuple[Books, Account, Random]:
+    """As much taken in as there is room for, a poll at a time."""
+    books = Books(KINDS, 5.0, "writer")
+    account = opened(books, stay)
+    take_in(books, account)
+    return books, account, Random(7)
 
-    books.commit_of(account, AT_MS, closed=False)
-    assert account.map_chars > MAP_FULL_CHARS
+
+def take_in(books: Books, account: Account, most: int = 100_000) -> int:
+    """Polls of 500 while there is room; returns how many records that were."""
+    taken = 0
+    while taken < most and account.has_room(500, account.ledger.next_offset + 500):
+        first = account.ledger.next_offset
+        books.admit(account, consumed(account.stay, *range(first, first + 500)))
+        taken += 500
+    return taken
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.7, 0.98])
+@pytest.mark.parametrize("stay", [EVENTS, CAMPAIGNS])
+def test_a_map_that_must_not_be_cut_is_not_whatever_is_settled_first(stay: Assignment, share: float) -> None:
+    """A cut offset is an event, or a message, that whoever comes next sends again."""
+    books, account, rng = filled(stay)
+
+    assert account.ledger.open_count >= 10_000
+    for _ in range(20):
+        still_open = [each for each in range(account.ledger.next_offset) if account.ledger.is_open(each)]
+        for offset in rng.sample(still_open[1:], int(len(still_open[1:]) * share)):
+            books.settle_one(stay, offset, Fate.DELIVERED)
+        commit = books.commit_of(account, AT_MS, closed=False)
+        assert books.cut_offsets == 0
+        assert len(commit.metadata) <= MAP_FULL_CHARS + 100
+        books.settle_one(stay, account.ledger.committable, Fate.DELIVERED)
+        take_in(books, account)
+
+
+def test_a_record_that_stays_open_does_not_stop_what_comes_behind_it() -> None:
+    """A trigger of a paused campaign may wait for hours."""
+    books, account, _ = filled(CAMPAIGNS)
+    first, taken = account.ledger.committable, account.ledger.next_offset
+
+    while taken < 200_000:
+        for offset in range(first + 1, account.ledger.next_offset):
+            if account.ledger.is_open(offset):
+                books.settle_one(CAMPAIGNS, offset, Fate.DELIVERED)
+        more = take_in(books, account, 500)
+        assert more
+        taken += more
+
+    assert account.ledger.committable == first
+
+
+def test_however_full_a_map_is_a_trigger_can_be_claimed() -> None:
+    """Or nothing could be sent any more that would make it shorter."""
+    books, account, rng = filled(CAMPAIGNS)
+    for offset in range(1, account.ledger.next_offset):
+        if rng.random() < 0.5:
+            books.settle_one(CAMPAIGNS, offset, Fate.DELIVERED)
+    still_open = [each for each in range(account.ledger.next_offset) if account.ledger.is_open(each)]
+
+    assert books.claim([trigger(f"u{offset}", offset) for offset in rng.sample(still_open, 50)])
+
+
+def test_a_partition_without_room_takes_nothing_new_until_it_has() -> None:
+    books, account, _ = filled(EVENTS)
     assert account.stay in books.held_back()
 
-    for offset in range(39_000):
-        if account.ledger.is_open(offset):
-            books.settle_one(stay, offset, Fate.DELIVERED)
-    books.commit_of(account, AT_MS, closed=False)
+    for offset in range(account.ledger.next_offset - 400):
+        books.settle_one(EVENTS, offset, Fate.DELIVERED)
+
     assert account.stay not in books.held_back()
+
+
+def test_behind_any_gap_there_is_room_when_nothing_else_is_open() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, EVENTS)
+
+    assert account.has_room(500, 10**12)
+    books.admit(account, consumed(EVENTS, 0))
+    assert not account.has_room(500, 10**12)
+
+
+def test_what_is_inherited_ahead_takes_room_too() -> None:
+    """A map of an earlier version may be as long as there is room for."""
+    settled = tuple((offset, offset + 1) for offset in range(101, 40_000, 20))
+    books = Books(KINDS, 5.0)
+    account = opened(books, EVENTS, 100, OffsetMap(settled))
+
+    assert account.has_room(500, 600)
+    books.admit(account, consumed(EVENTS, *range(100, 600)))
+    assert not account.has_room(500, 1100)
 
 
 # ---- against a naive model -------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.ledger import joined
 from connector.offset_map import (
     METADATA_CHARS_MAX,
     ForeignMetadata,
     OffsetMap,
     decode,
     encode,
+    settled_chars_most,
 )
 
 
@@ -166,3 +168,38 @@ def test_what_some_version_wrote_is_read_by_every_later_one(text: str, meaning: 
 
     assert decode(f"{body};{zlib.crc32(body.encode()):08x}", 100) == meaning
     assert encode(meaning, 100).text.rpartition(";")[0] == body
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+    """A span, how much in it is not settled, and what is: in patterns from a few long runs to noise."""
+    seed, few = draw(st.integers(0, 2**32)), draw(st.sampled_from([1, 30, 700, 6_000]))
+    rng, at, ranges = Random(seed), 0, []
+    longest = draw(st.sampled_from([2, 200, 20_000]))
+    for _ in range(draw(st.integers(1, few))):
+        gap = 1 + int(rng.random() ** 3 * 3)
+        length = 1 + int(rng.random() ** 2 * longest)
+        ranges.append((at + gap, at + gap + length))
+        at += gap + length
+    return at, at - sum(end - start for start, end in ranges), tuple(ranges)
+
+
+@settings(deadline=None)
+@given(lives())
+def test_no_map_takes_more_than_is_reckoned_with(life: tuple[int, int, tuple[tuple[int, int], ...]]) -> None:
+    span, unsettled, ranges = life
+
+    empty, whole = encode(OffsetMap(), 0, 10**6).text, encode(OffsetMap(ranges), 0, 10**6).text
+
+    # Where there is room for everything a few characters more are written sooner than a bitmap is tried.
+    assert len(whole) - len(empty) <= max(settled_chars_most(unsettled, span), 2_000)
+
+
+def test_what_is_reckoned_with_is_hardly_more_than_noise_takes() -> None:
+    rng = Random(1)
+    settled = [offset for offset in range(1, 14_000) if rng.random() < 0.5]
+    ranges = tuple(joined((offset, offset + 1) for offset in settled))
+
+    written = len(encode(OffsetMap(ranges), 0, 10**6).text)
+
+    assert 0.95 < written / settled_chars_most(14_000 - len(settled), 14_000) <= 1.0

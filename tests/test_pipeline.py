@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from random import Random
 from typing import Any, get_args
 
 import orjson
@@ -13,12 +14,12 @@ from connector.delivery import Delivery
 from connector.exchange import Exchange
 from connector.metrics import PREFIX, Stage
 from connector.offset_map import decode
-from connector.records import Kind
+from connector.records import Kind, TopicPartition
 from connector.simulation.checker import judge
 from connector.simulation.run import play
 from connector.simulation.scenario import Scenario, draw
 from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
-from connector.simulation.world import EPOCH, History, World
+from connector.simulation.world import EPOCH, History, World, Written
 
 LEASE_S = 8.0
 
@@ -184,6 +185,54 @@ def test_a_pipeline_that_has_ended_begins_no_request_any_more() -> None:
     run_virtually(loop, whole())
 
     assert Exchange.attempt.__qualname__ not in tasks
+
+
+# ---- a deep backlog in one partition ---------------------------------------------------------------------------------
+
+
+class Backlog(World):
+    """All that was written is there at once, in one partition, of more users than a request carries."""
+
+    kind = Kind.EVENT
+
+    async def _write(self) -> None:
+        rng, where = Random(1), TopicPartition(f"{self.kind}s", 0)
+        for number in range(BACKLOG):
+            written = Written(where, 0, self.kind, f"u{rng.randrange(6_000)}", number, good=True)
+            record = self._group.append(where, written.user.encode(), self._value(written), 0)
+            written.offset, written.written_at = record.offset(), self._clock.at()
+            self.history.written.append(written)
+
+
+class TriggerBacklog(Backlog):
+    kind = Kind.CAMPAIGN
+
+
+BACKLOG = 30_000
+"""More than a commit can tell of in any order, and less than `buffer.records` lets in."""
+
+
+def test_a_partition_that_is_handed_over_in_the_middle_of_a_backlog_repeats_nothing() -> None:
+    moves = [(8.0 + 3 * n, "rebalance") for n in range(4)]
+    scenario = calm(replicas=2, partitions=1, buffer=100_000, requests=60, per_s=3.0, happenings=moves)
+    loop = VirtualLoop()
+
+    history = run_virtually(loop, Backlog(scenario, loop).play(cured=True))
+
+    sent = Counter(applied.object["properties"]["n"] for applied in history.applied)
+    assert len(sent) == BACKLOG
+    assert max(sent.values()) == 1
+
+
+def test_a_backlog_of_triggers_that_are_claimed_is_sent_to_its_end() -> None:
+    scenario = calm(partitions=1, buffer=100_000, campaigns="at_most_once")
+    loop = VirtualLoop()
+
+    history = run_virtually(loop, TriggerBacklog(scenario, loop).play(cured=True))
+
+    sent = Counter(applied.object["trigger_properties"]["n"] for applied in history.applied)
+    assert len(sent) == BACKLOG
+    assert max(sent.values()) == 1
 
 
 # ---- too much is bad -------------------------------------------------------------------------------------------------
