@@ -21,6 +21,9 @@ from connector.records import Assignment, CampaignSend, SkipReason
 
 _NEVER = float("-inf")
 
+_ASKED_AFTER_S = 60.0
+"""A campaign that stays unavailable is asked about ever more rarely, but no more so than this."""
+
 
 class CampaignLane(UserLane):
     """One user's waiting triggers."""
@@ -38,11 +41,13 @@ class _Parked:
 
     Attributes:
         until: Not asked about before.
+        patience: So many times the usual wait until the next probe: twice as many after each that was refused.
         probe: The lane of the one trigger that asks about it now.
         sends: What waits, oldest first.
     """
 
     until: float
+    patience: float = 1.0
     probe: CampaignLane | None = None
     sends: deque[CampaignSend] = field(default_factory=deque)
 
@@ -80,6 +85,7 @@ class CampaignBatcher:
         self._lanes: dict[str, CampaignLane] = {}
         self._heads: dict[str, deque[tuple[float, CampaignLane]]] = {}  # campaign -> (ready since, lane), oldest first
         self._parked: dict[str, _Parked] = {}
+        self._has_probed = False  # what was taken last was a probe: one of the others has the next turn
         self.waiting = 0
         """Triggers in here, in no request, parked ones included."""
         self.parked = 0
@@ -123,19 +129,21 @@ class CampaignBatcher:
         headroom: float,
         draining: bool = False,
     ) -> tuple[CampaignBatch | None, list[tuple[CampaignSend, SkipReason]]]:
-        """The next batch, its lanes marked busy, and the triggers that a rule settles instead of sending them."""
+        """The next batch, its lanes marked busy, and the triggers that a rule settles instead of sending them.
+
+        Probes and batches take turns: many campaigns that are paused must not use up the quota of those that are not.
+        """
         expired: list[tuple[CampaignSend, SkipReason]] = []
-        probe = self._probe(now, at, expired)
-        if probe is not None:
-            return probe, expired
-        while True:
-            choice = self._choose(now, headroom, draining=draining)
-            if choice is None:
-                return None, expired
-            campaign_id, closed_by = choice
-            recipients = self._fill(campaign_id, now, at, expired)
-            if recipients:
-                return CampaignBatch(campaign_id, recipients, closed_by), expired
+        batch = None
+        if self._has_probed:
+            batch = self._take_ready(now, at, expired, headroom=headroom, draining=draining)
+        self._has_probed = False
+        if batch is None:
+            batch = self._probe(now, at, expired)
+            self._has_probed = batch is not None
+        if batch is None:
+            batch = self._take_ready(now, at, expired, headroom=headroom, draining=draining)
+        return batch, expired
 
     def release(self, lanes: Iterable[UserLane], now: float) -> None:
         """A request has ended: its users' next triggers are ready."""
@@ -153,13 +161,18 @@ class CampaignBatcher:
             else:
                 del self._lanes[lane.user]
 
-    def park(self, campaign_id: str, sends: Iterable[CampaignSend], until: float) -> None:
+    def park(self, campaign_id: str, sends: Iterable[CampaignSend], now: float, wait_s: float) -> None:
         """Set a campaign aside with what a request of it carried.
 
-        Until `unpark` every trigger of it steps aside; at `until` one request of it asks again.
+        Until `unpark` every trigger of it steps aside; after `wait_s` one request of it asks again, and after twice as
+        long the next one.
         """
-        parked = self._parked.setdefault(campaign_id, _Parked(until))
-        parked.until = until
+        parked = self._parked.get(campaign_id)
+        if parked is None:
+            parked = self._parked[campaign_id] = _Parked(_NEVER)
+        elif parked.until <= now:  # it was asked about, and is still not sent
+            parked.patience *= 2
+        parked.until = now + min(wait_s * parked.patience, max(wait_s, _ASKED_AFTER_S))
         returned = list(sends)
         parked.sends.extendleft(reversed(returned))
         self.waiting += len(returned)
@@ -247,6 +260,22 @@ class CampaignBatcher:
             elif self._due(heads, headroom, now) <= now:
                 chosen = since, campaign_id, "idle" if headroom >= 0.5 else "linger"
         return chosen[1:] if chosen is not None else None
+
+    def _take_ready(
+        self,
+        now: float,
+        at: float,
+        expired: list[tuple[CampaignSend, SkipReason]],
+        *,
+        headroom: float,
+        draining: bool,
+    ) -> CampaignBatch | None:
+        while (choice := self._choose(now, headroom, draining=draining)) is not None:
+            campaign_id, closed_by = choice
+            recipients = self._fill(campaign_id, now, at, expired)
+            if recipients:
+                return CampaignBatch(campaign_id, recipients, closed_by)
+        return None
 
     def _fill(
         self,

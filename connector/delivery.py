@@ -54,7 +54,7 @@ class DeliveryPolicy:
             letters.
         halvings_per_min: Requests a minute that look for a culprit; more of them wait.
         retry: Backoff after what is not the record's fault.
-        probe_s: How often a halted endpoint or a parked campaign is asked again.
+        probe_s: How often a halted endpoint is asked again; a parked campaign at first, and then ever more rarely.
     """
 
     track_requests_max: int = 96
@@ -409,8 +409,8 @@ class Delivery:
 
     def _park(self, request: Request, now: float, done: Conclusion) -> None:
         ours = [send for send in request.records if isinstance(send, CampaignSend) and send.stay in self._stays]
-        until = now + self._policy.probe_s * (0.75 + self._jitter() / 2)
-        self.campaigns.park(request.campaign_id or "", ours, until)
+        wait_s = self._policy.probe_s * (0.75 + self._jitter() / 2)
+        self.campaigns.park(request.campaign_id or "", ours, now, wait_s)
         self._give_up_overflow(done)
         self._keep(request, [], now)
 

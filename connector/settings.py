@@ -153,7 +153,11 @@ class BrazeSettings(_Section):
     request_timeout_s: float = Field(30.0, gt=0, description="Of one attempt.")
     connect_timeout_s: float = Field(5.0, gt=0, description="Of connecting, TLS included.")
     retry: RetrySettings = Field(RetrySettings(), description="Backoff after what is not the record's fault.")
-    probe_s: float = Field(10.0, gt=0, description="How often a halted endpoint or a parked campaign is asked again.")
+    probe_s: float = Field(
+        10.0,
+        gt=0,
+        description="How often a halted endpoint is asked again. A parked campaign: later every minute.",
+    )
     halvings_per_min: int = Field(
         1_200, ge=1, description="Requests a minute that look for an object which Braze refuses without naming it."
     )

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -161,7 +162,7 @@ def parked(waiting: CampaignBatcher, count: int = 3, campaign_id: str = "paused"
     """A campaign that is parked until 10.0 with so many triggers."""
     waiting.add([trigger(f"p{n}", n, campaign_id) for n in range(count)], 0.0)
     batch = taken(waiting)
-    waiting.park(campaign_id, sends(batch.pieces), until=10.0)
+    waiting.park(campaign_id, sends(batch.pieces), now=0.0, wait_s=10.0)
     end(waiting, batch)
 
 
@@ -188,10 +189,44 @@ def test_a_parked_campaign_is_asked_about_with_one_trigger() -> None:
     assert take(waiting, 99.0) is None
     assert waiting.next_due(1.0, 99.0) is None
 
-    waiting.park("paused", sends(probe.pieces), until=120.0)  # no better
+    waiting.park("paused", sends(probe.pieces), now=100.0, wait_s=10.0)  # no better: twice as long
     end(waiting, probe, 100.0)
     assert waiting.next_due(1.0, 100.0) == 120.0
     assert offsets(taken(waiting, 120.0)) == [0]
+
+
+def test_a_campaign_that_stays_paused_is_asked_about_ever_more_rarely_but_every_minute() -> None:
+    waiting = batcher()
+    parked(waiting)
+    asked = [0.0]
+    for _ in range(6):
+        asked.append(waiting.next_due(1.0, asked[-1]) or 0.0)
+        probe = taken(waiting, asked[-1])
+        waiting.park("paused", sends(probe.pieces), now=asked[-1], wait_s=10.0)
+        end(waiting, probe, asked[-1])
+
+    assert [late - early for early, late in pairwise(asked)] == [10.0, 20.0, 40.0, 60.0, 60.0, 60.0]
+
+
+def test_what_was_on_the_wire_when_a_campaign_was_parked_makes_it_wait_no_longer() -> None:
+    waiting = batcher()
+    parked(waiting)
+
+    waiting.park("paused", [trigger("late", 9, "paused")], now=1.0, wait_s=10.0)
+
+    assert waiting.next_due(1.0, 1.0) == 11.0
+
+
+def test_probes_and_batches_take_turns() -> None:
+    waiting = batcher()
+    for number in range(3):
+        parked(waiting, 1, f"paused-{number}")
+    waiting.add([trigger(f"r{n}", n, f"running-{n}") for n in range(2)], 20.0)
+
+    order = [taken(waiting, 20.0).campaign_id for _ in range(5)]
+
+    assert order == ["paused-0", "running-0", "paused-1", "running-1", "paused-2"]
+    assert take(waiting, 20.0) is None
 
 
 def test_a_probe_without_an_answer_is_made_again() -> None:
@@ -208,7 +243,7 @@ def test_a_probe_that_is_still_asking_keeps_its_campaign_parked() -> None:
     waiting = batcher()
     waiting.add([trigger("u", 0, "paused")], 0.0)
     refused = taken(waiting)
-    waiting.park("paused", sends(refused.pieces), until=10.0)
+    waiting.park("paused", sends(refused.pieces), now=0.0, wait_s=10.0)
     end(waiting, refused)
     waiting.add([trigger("u", 1, "paused")], 1.0)
     probe = taken(waiting, 10.0)
@@ -237,7 +272,7 @@ def test_a_cured_campaign_s_triggers_leave_before_the_newer_ones_of_their_user()
     waiting = batcher()
     waiting.add([trigger("u", 0, "paused"), trigger("v", 1, "running")], 0.0)
     refused = taken(waiting)
-    waiting.park("paused", sends(refused.pieces), until=10.0)
+    waiting.park("paused", sends(refused.pieces), now=0.0, wait_s=10.0)
     end(waiting, refused)
     waiting.add([trigger("u", 2, "running")], 1.0)
     busy = taken(waiting, 1.0)
@@ -257,7 +292,7 @@ def test_an_idle_user_s_newer_triggers_wait_for_the_cured_ones_too() -> None:
     waiting = batcher()
     waiting.add([trigger("u", 0, "paused")], 0.0)
     refused = taken(waiting)
-    waiting.park("paused", sends(refused.pieces), until=10.0)
+    waiting.park("paused", sends(refused.pieces), now=0.0, wait_s=10.0)
     end(waiting, refused)
     waiting.add([trigger("u", 1, "paused")], 1.0)
     waiting.unpark("paused", 1.0)
@@ -285,7 +320,7 @@ def test_a_parked_trigger_that_expires_is_skipped_wherever_it_stands() -> None:
     waiting = batcher()
     waiting.add([trigger("u", 0, "paused")], 0.0)
     refused = taken(waiting)
-    waiting.park("paused", sends(refused.pieces), until=10.0)
+    waiting.park("paused", sends(refused.pieces), now=0.0, wait_s=10.0)
     end(waiting, refused)
     short = trigger("v", 1, "paused", expires_at_ms=int((AT + 5) * 1000))
     waiting.add([short], 1.0)
@@ -301,7 +336,7 @@ def test_a_parked_trigger_that_expires_is_skipped_wherever_it_stands() -> None:
 
 def test_a_campaign_whose_parked_triggers_all_expired_is_asked_by_the_next_one() -> None:
     waiting = batcher()
-    waiting.park("paused", [trigger("u", 0, "paused", expires_at_ms=int((AT + 5) * 1000))], until=10.0)
+    waiting.park("paused", [trigger("u", 0, "paused", expires_at_ms=int((AT + 5) * 1000))], now=0.0, wait_s=10.0)
 
     assert waiting.take(10.0, AT + 10, headroom=1.0)[0] is None
     assert (waiting.parked_campaigns, waiting.waiting) == (0, 0)
@@ -442,7 +477,7 @@ class CampaignsAgainstLists(RuleBasedStateMachine):
         batch, _ = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
         given = sends(batch.pieces)
         if answer == "unavailable":
-            self.batcher.park(batch.campaign_id, given, self.now + 5.0)
+            self.batcher.park(batch.campaign_id, given, self.now, 5.0)
             self.inside |= set(given)
             self.fetch_overflow()
         else:

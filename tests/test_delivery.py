@@ -1270,3 +1270,25 @@ class DeliveryAgainstAnyBraze(RuleBasedStateMachine):
 
 TestDeliveryAgainstAnyBraze = DeliveryAgainstAnyBraze.TestCase
 TestDeliveryAgainstAnyBraze.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+
+
+def test_paused_campaigns_do_not_use_up_the_quota_of_the_others() -> None:
+    """One of ten replicas may make seven requests a second; a hundred paused campaigns would want ten."""
+    stage = Stage()
+    stage.delivery.trigger.pool.set_share(0.1, stage.now)
+    stage.delivery.campaigns.add([trigger(f"u{n}", n, f"paused-{n}") for n in range(100)], stage.now)
+    began, asked, done = stage.now, 0, Conclusion()
+    while stage.now < began + 3000:
+        request = stage.delivery.next_request(stage.now, AT + stage.now, done)
+        if request is not None:
+            asked += 1
+            stage.delivery.conclude(request, PAUSED, stage.now, AT + stage.now)
+        else:
+            due = stage.delivery.next_due(stage.now, AT + stage.now)
+            assert due is not None
+            stage.now = max(stage.now + 0.001, due)
+
+    assert asked <= 100 * (3000 / 60 + 5)
+    stage.delivery.campaigns.add([trigger("somebody", 1000, "running")], stage.now)
+    sent = [stage.delivery.next_request(stage.now, AT + stage.now, done) for _ in range(2)]
+    assert "running" in [request.campaign_id for request in sent if request is not None]
