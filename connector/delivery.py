@@ -41,6 +41,9 @@ from connector.piece import Array, Piece, UserLane
 from connector.records import Assignment, CampaignSend, Kind, Reason
 from connector.request import Request
 
+_FREEZE_TOLD_S = 5.0
+"""A freeze that lasts no longer is an ordinary window's: told by metrics, not by words."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPolicy:
@@ -112,6 +115,23 @@ class Delivery:
     def owns(self, stay: Assignment) -> bool:
         """Whether they still are."""
         return stay in self._stays
+
+    def waits(self, now: float) -> dict[str, str]:
+        """What is waited for though nobody here has to mend anything: reasons, and what to know of each."""
+        found: dict[str, str] = {}
+        for channel in self.channels:
+            left_s = channel.pool.frozen_left_s(now)
+            if left_s > _FREEZE_TOLD_S:
+                found[f"throttled:{channel.endpoint}"] = (
+                    f"Braze answered 429 and wants to be left alone: nothing is sent there for another {left_s:.0f} s;"
+                    " look whether another client of the workspace uses up its limit"
+                )
+        if self.campaigns.parked_campaigns:
+            found["campaigns_parked"] = (
+                f"Braze does not send {self.campaigns.parked_campaigns} campaigns, of which {self.campaigns.parked}"
+                " triggers wait: resume or unarchive them there, or mend the mapping of the campaign id"
+            )
+        return found
 
     # ---- deciding -------------------------------------------------------------------------------------------------
 

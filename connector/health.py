@@ -110,7 +110,7 @@ class HealthServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = self.readiness()
-        waits = [f"{each.reason}: {each.detail}" for each in self._pipeline.troubles.present.values() if not each.halts]
+        waits = [f"{reason}: {detail}" for reason, detail in self._pipeline.waits().items()]
         body = {"ready": not reasons, "reasons": reasons, "waiting_for": waits}
         return web.json_response(body, status=503 if reasons else 200)
 
@@ -126,7 +126,7 @@ class HealthServer:
             "version": __version__,
             "ready": not self.readiness(),
             "stopping": pipeline.is_stopping,
-            "troubles": {reason: trouble.detail for reason, trouble in pipeline.troubles.present.items()},
+            "troubles": {each.reason: each.detail for each in pipeline.troubles.present.values()} | pipeline.waits(),
             "assigned": sorted(str(stay) for stay in books.accounts),
             "paused": self._source.paused,
             "topics": {

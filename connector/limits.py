@@ -291,6 +291,10 @@ class Pool:
         self._learn(seen, now, at)
         return self._frozen_until
 
+    def frozen_left_s(self, now: float) -> float:
+        """Seconds for which a 429 still keeps the pool frozen."""
+        return max(0.0, self._frozen_until - now)
+
     def frozen_s(self, now: float) -> float:
         """Seconds for which a 429 has kept the pool frozen since this was last asked."""
         frozen = max(0.0, min(now, self._frozen_until) - self._frozen_from)

@@ -175,6 +175,7 @@ class Pipeline:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._turn_due = False
+        self._told_waits: frozenset[str] = frozenset()
         self._is_over = False
         self._stopping = False
         self._has_begun = False
@@ -300,6 +301,11 @@ class Pipeline:
                 self._ended.set()
             case _:
                 assert_never(event)
+
+    def waits(self) -> dict[str, str]:
+        """What is waited for though nobody has to mend anything here: reasons, and what to know of each."""
+        troubles = {each.reason: each.detail for each in self.troubles.present.values() if not each.halts}
+        return troubles | self.delivery.waits(self._clock.now())
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
@@ -466,6 +472,16 @@ class Pipeline:
             taken = sum(len(chunk.records) for chunk in self._intake)
             gauges.show_books(self.telemetry, self.books)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())
+            self._tell_waits()
+
+    def _tell_waits(self) -> None:
+        """A line in the log when Braze begins to keep us waiting, and one when it ends."""
+        waits = self.delivery.waits(self._clock.now())
+        for reason in waits.keys() - self._told_waits:
+            self.telemetry.log("warning", "wait_began", reason=reason, detail=waits[reason])
+        for reason in self._told_waits - waits.keys():
+            self.telemetry.log("info", "wait_ended", reason=reason)
+        self._told_waits = frozenset(waits)
 
     def _at_ms(self) -> int:
         return int(self._clock.at() * 1000)

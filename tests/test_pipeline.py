@@ -1,6 +1,7 @@
 """The flow as a whole, in virtual time, where a test wants a situation exactly so; `test_simulation` draws others."""
 
 import asyncio
+import io
 from collections import Counter
 from dataclasses import replace
 from random import Random
@@ -20,6 +21,7 @@ from connector.simulation.run import play
 from connector.simulation.scenario import Scenario, draw
 from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
 from connector.simulation.world import EPOCH, History, World, Written
+from connector.telemetry import Telemetry
 
 LEASE_S = 8.0
 
@@ -301,6 +303,53 @@ def test_for_what_decides_time_never_goes_back(monkeypatch: pytest.MonkeyPatch, 
     assert judge(history) == []
     assert len(times) > 50
     assert times == sorted(times)
+
+
+# ---- what it says while it waits -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (
+            {"do": "rate_limit", "style": "mau", "wait_s": 60, "chance": 1.0, "from_s": 1.0, "until_s": 5.0},
+            "throttled:/users/track",
+        ),
+        (
+            {"do": "campaign", "state": "paused", "match": {"campaign_id": "campaign-1"}, "until_s": 30.0},
+            "campaigns_parked",
+        ),
+    ],
+    ids=["429", "pause"],
+)
+def test_a_long_wait_for_braze_is_said_when_it_begins_and_when_it_ends(fault: dict[str, Any], reason: str) -> None:
+    log = io.StringIO()
+    seen: set[str] = set()
+
+    async def look(world: World) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            seen.update(world._replicas[0].pipeline.waits())
+
+    async def whole() -> History:
+        world = World(calm(braze_faults=[fault], span_s=15.0), loop)
+        world._start_replica()
+        world._replicas[0].pipeline.telemetry = Telemetry(output=log)
+        looking = asyncio.get_running_loop().create_task(look(world))
+        history = await world.play(cured=True)
+        looking.cancel()
+        return history
+
+    loop = VirtualLoop()
+    assert judge(run_virtually(loop, whole())) == []
+
+    assert reason in seen
+    told = [
+        (line["event"], line["reason"]) for line in map(orjson.loads, log.getvalue().splitlines()) if "reason" in line
+    ]
+    assert ("wait_began", reason) in told
+    assert ("wait_ended", reason) in told
+    assert len(told) == len(set(told))
 
 
 # ---- where the time goes ---------------------------------------------------------------------------------------------
