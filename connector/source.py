@@ -457,8 +457,12 @@ class KafkaSource:
             self._read_watermarks(consumer)
 
     def _read_metadata(self, consumer: Consumer) -> None:
-        """How many partitions each topic has; a topic that is not there is said once and waited for."""
-        counts: dict[str, int] = {}
+        """How many partitions each topic has; a topic that is not there is said once and waited for.
+
+        One that cannot be described for once keeps the count that it had: others may own its partitions still, and
+        with fewer partitions in all everybody's share of the quota would grow.
+        """
+        counts = dict(self._counts)
         for topic in self._topics:
             try:
                 found = consumer.list_topics(topic, timeout=_ERRAND_CALL_S).topics[topic]

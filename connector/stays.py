@@ -162,16 +162,24 @@ class Stays:
         self._share()
 
     def _share(self) -> None:
-        """Own partitions over all partitions, for each pool: sums to one over the group."""
+        """Own partitions over all partitions, for each pool: sums to one over the group.
+
+        One that has come before Kafka told of it is in the whole (with all below it) and not yet ours: others may have
+        as many that they do not see counted either.
+        """
         now = self._clock.now()
+        told, accounts = self._partitions, self._books.accounts
+        known = {topic: told.get(topic, 0) for topic in self._books.kinds}
+        for stay in accounts:
+            known[stay.topic] = max(known[stay.topic], stay.partition + 1)
         for channel in self._delivery.channels:
             topics = {topic for topic, kind in self._books.kinds.items() if kind in _POOLS[channel.endpoint]}
-            everything = sum(self._partitions.get(topic, 0) for topic in topics)
-            own = sum(1 for stay in self._books.accounts if stay.topic in topics)
-            share = min(1.0, own / everything) if everything else 0.0
+            everything = sum(known[topic] for topic in topics)
+            own = sum(1 for stay in accounts if stay.topic in topics and stay.partition < told.get(stay.topic, 0))
+            share = own / everything if everything else 0.0
             channel.pool.set_share(share, now)
             self._telemetry.gauge("quota_share_ratio", share, channel.endpoint)
-        self._telemetry.gauge("assigned_partitions", len(self._books.accounts))
+        self._telemetry.gauge("assigned_partitions", len(accounts))
         self._wake()
 
     def _at_ms(self) -> int:

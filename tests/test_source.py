@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -555,6 +556,43 @@ def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(
     own(still, 0)
     still._hand_over([Polled()])
     assert told == []
+
+
+class Described:
+    """What Kafka says of topics: each has ten partitions, those that are `out` an error for the moment."""
+
+    def __init__(self) -> None:
+        self.out: dict[str, int] = {}
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        assert timeout > 0
+        error = KafkaError(self.out[topic]) if topic in self.out else None
+        partitions = {} if error else dict.fromkeys(range(10))
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions=partitions)})
+
+
+@pytest.mark.parametrize("code", [KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART])
+def test_a_topic_that_cannot_be_described_for_once_keeps_its_count(
+    still: KafkaSource, told: list[SourceEvent], code: int
+) -> None:
+    still._topics = ["t", "u"]
+    kafka = Described()
+    still._read_metadata(kafka)
+    kafka.out = {"u": code}
+    still._read_metadata(kafka)
+    assert [event.counts for event in told if isinstance(event, PartitionCounts)] == [{"t": 10, "u": 10}]
+    assert [event.reason for event in told if isinstance(event, Trouble)] == ["topic_missing:u"]
+
+
+def test_a_topic_that_was_never_described_has_no_count(still: KafkaSource, told: list[SourceEvent]) -> None:
+    still._topics = ["t", "u"]
+    kafka = Described()
+    kafka.out = {"u": KafkaError.UNKNOWN_TOPIC_OR_PART}
+    still._read_metadata(kafka)
+    kafka.out = {}
+    still._read_metadata(kafka)
+    counts = [event.counts for event in told if isinstance(event, PartitionCounts)]
+    assert counts == [{"t": 10}, {"t": 10, "u": 10}]
 
 
 FENCED = "Broker: Static consumer fenced by other consumer with same group.instance.id"
