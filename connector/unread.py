@@ -20,6 +20,12 @@ from connector.translation import Translator
 from connector.troubles import Troubles
 
 
+class _Asker:
+    """Asks for one schema of a topic; its task is known once it runs."""
+
+    task: asyncio.Task[Any] | None = None
+
+
 class Unread:
     """Chunks by topic, in order.
 
@@ -51,6 +57,7 @@ class Unread:
         self._telemetry = telemetry
         self._troubles = troubles
         self._chunks: dict[str, deque[Chunk]] = {}
+        self._askers: dict[str, _Asker] = {}
 
     def __contains__(self, topic: str) -> bool:
         """Whether records of the topic wait: whatever comes after them must wait, too."""
@@ -61,31 +68,55 @@ class Unread:
         self._chunks.setdefault(chunk.stay.topic, deque()).append(chunk)
 
     def learn(self, chunk: Chunk, schema_id: int) -> None:
-        """Its first record needs this schema: get it, and resume the topic with the chunk."""
+        """Its first record needs this schema: get it, and resume the topic with the chunk.
+
+        Where the topic is being asked for already, what the chunk needs is looked at when its turn comes.
+        """
         self.add(chunk)
-        if self._schemas is not None:
-            self._spawn(self._learn(self._schemas, self._translators[chunk.stay.topic], schema_id))
+        topic = chunk.stay.topic
+        if self._schemas is not None and topic not in self._askers:
+            asker = self._askers[topic] = _Asker()
+            self._spawn(self._learn(asker, self._schemas, self._translators[topic], schema_id))
 
     def drop(self, stays: Collection[Assignment]) -> None:
-        """Forget what is of these stays."""
-        for topic, waiting in self._chunks.items():
-            self._chunks[topic] = deque(chunk for chunk in waiting if chunk.stay not in stays)
+        """Forget what is of these stays; what waited only behind that goes on."""
+        for topic, waiting in list(self._chunks.items()):
+            if not waiting:
+                continue
+            left = deque(chunk for chunk in waiting if chunk.stay not in stays)
+            self._chunks[topic] = left
+            if waiting[0].stay in stays:  # it is for the first one's sake that the topic waits
+                asker = self._askers.get(topic)
+                if asker is not None and asker.task is not None:
+                    asker.task.cancel()
+                self._go_on(topic)
 
-    async def _learn(self, schemas: SchemaLookup, translator: Translator, schema_id: int) -> None:
+    async def _learn(self, asker: _Asker, schemas: SchemaLookup, translator: Translator, schema_id: int) -> None:
         topic = translator.topic
-        reason = f"schema:{topic}"
+        if self._askers.get(topic) is not asker:
+            return  # what it was to ask for left before it began
+        asker.task = asyncio.current_task()
         while True:
             try:
                 text = await schemas.fetch(schema_id)
                 translator.learn(WriterSchema(text), schema_id)
                 break
             except (SchemaUnknown, SchemaInvalid, SchemaUnmappable, MappingInvalid) as error:
-                self._troubles.begin(Trouble(reason, f"topic {topic}, schema id {schema_id}: {error}"))
+                self._troubles.begin(Trouble(_reason(topic), f"topic {topic}, schema id {schema_id}: {error}"))
                 await asyncio.sleep(self._retry_s)
-        self._troubles.end(reason)
         self._telemetry.gauge("schema_cache_entries", sum(each.schemas for each in self._translators.values()))
+        self._go_on(topic)
+
+    def _go_on(self, topic: str) -> None:
+        """Nothing is asked for any more: resume what waits, up to the first that is missing another schema."""
+        self._askers.pop(topic, None)
+        self._troubles.end(_reason(topic))
         for chunk in self._chunks.pop(topic, ()):
-            if topic in self:  # one before it is missing another schema
+            if topic in self:
                 self.add(chunk)
             else:
                 self._resume(chunk)
+
+
+def _reason(topic: str) -> str:
+    return f"schema:{topic}"
