@@ -122,6 +122,7 @@ class Stays:
         stays = set(event.stays)
         deadline = self._clock.now() + event.deadline_s
         self._intake.drop(stays)
+        self._unread.drop(stays)  # a schema that comes meanwhile would send it behind what was given back
         doubtful = self._delivery.withdraw(stays, self._clock.now())
         while self._is_unfinished(stays) and self._clock.now() < deadline:
             await self._settlement.news_within(deadline - self._clock.now())

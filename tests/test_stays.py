@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from connector.books import Books
 from connector.braze import Endpoint
 from connector.intake import Intake
-from connector.ports import Assigned, StayStart
+from connector.ports import Assigned, Chunk, Commit, Revoked, StayStart
 from connector.records import Assignment, Kind
+from connector.repeats import Repeats
 from connector.stays import Stays
 from connector.telemetry import Telemetry
+from tests.sent_objects import EVENTS, Consumed
 
 KINDS = {"audiences": Kind.AUDIENCE, "events": Kind.EVENT, "campaigns": Kind.CAMPAIGN}
 
@@ -24,25 +27,40 @@ class Replica:
 
     def __init__(self, owned: Mapping[str, Sequence[int]]) -> None:
         self.share: dict[Endpoint, float] = {}
-        books = Books(KINDS, 0.0)
+        self.on_wire = 0
+        self.unread: list[Chunk] = []
+        self.work: list[Coroutine[Any, Any, None]] = []
         parts: dict[str, Any] = {
-            "delivery": SimpleNamespace(channels=[self._channel(each) for each in Endpoint], welcome=lambda _: None),
-            "committer": SimpleNamespace(renew=lambda _: None),
+            "delivery": SimpleNamespace(
+                channels=[self._channel(each) for each in Endpoint],
+                welcome=lambda _: None,
+                withdraw=lambda *_: 0,
+                on_wire=lambda _: self.on_wire,
+            ),
+            "committer": SimpleNamespace(renew=lambda _: None, leaving=set()),
+            "settlement": SimpleNamespace(has_open_letters=lambda _: False, news_within=self._hear),
             "clock": SimpleNamespace(now=lambda: 1.0, at=lambda: 1.0, boot=lambda: 1.0),
+            "unread": SimpleNamespace(drop=self._drop),
         }
-        self._stays = Stays(
+        self.stays = Stays(
             **parts,
-            books=books,
-            repeats=None,  # type: ignore[arg-type]  # nothing leaves here
-            settlement=None,  # type: ignore[arg-type]
+            books=Books(KINDS, 0.0),
+            repeats=Repeats(10),
             intake=Intake(KINDS),
-            unread=None,  # type: ignore[arg-type]
             wake=lambda: None,
-            spawn=lambda _: None,
+            spawn=self.work.append,
             telemetry=Telemetry(output=None),
         )
         starts = [StayStart(Assignment(topic, each, 1), 0, "") for topic, owns in owned.items() for each in owns]
-        self._stays.open(Assigned(starts))
+        self.stays.open(Assigned(starts))
+
+    def _drop(self, stays: Collection[Assignment]) -> None:
+        self.unread = [chunk for chunk in self.unread if chunk.stay not in stays]
+
+    async def _hear(self, _within_s: float) -> None:
+        """What is on the wire comes home with the loop's next turn."""
+        await asyncio.sleep(0)
+        self.on_wire = 0
 
     def _channel(self, endpoint: Endpoint) -> Any:
         def set_share(share: float, _now: float) -> None:
@@ -51,7 +69,7 @@ class Replica:
         return SimpleNamespace(endpoint=endpoint, pool=SimpleNamespace(set_share=set_share))
 
     def told(self, **counts: int) -> dict[Endpoint, float]:
-        self._stays.share_quota(counts)
+        self.stays.share_quota(counts)
         return self.share
 
 
@@ -82,3 +100,21 @@ def test_partitions_that_kafka_has_not_told_of_never_raise_the_share() -> None:
     replica = Replica({"audiences": range(5), "events": range(5)})
     assert replica.told(audiences=10)[Endpoint.TRACK] <= counted
     assert replica.told(audiences=10, events=10)[Endpoint.TRACK] == 0.5
+
+
+async def test_while_what_is_on_the_wire_is_waited_for_nothing_of_a_leaving_partition_waits_for_a_schema() -> None:
+    """It would be sent when the schema came, behind older ones that were given back unsent."""
+    replica = Replica({"events": [0, 1]})
+    left, stays = (Chunk(EVENTS._replace(partition=each), [Consumed(EVENTS, 5)]) for each in (0, 1))
+    replica.unread = [left, stays]
+    replica.on_wire = 1
+    last: list[Sequence[Commit]] = []
+
+    replica.stays.drain(Revoked([left.stay], 5.0, last.append))
+    draining = asyncio.ensure_future(replica.work[0])
+    await asyncio.sleep(0)
+
+    assert last == []
+    assert replica.unread == [stays]
+    await draining
+    assert [commit.stay for commit in last[0]] == [left.stay]
