@@ -254,18 +254,21 @@ class KafkaSource:
         if runs:
             self._cure("kafka")
 
-    def _judge(self, error: KafkaError, message: Message) -> None:
+    def _judge(self, error: KafkaError, message: Any) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  # the library's own spelling
             return
         if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}:  # noqa: SLF001
             self._metadata_at = 0.0  # the metadata errand says which topic, once
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            name = Partition(message.topic(), message.partition())
+            if name not in self._flows:
+                return  # revoked in the same call: its next owner says it
             self._trouble(
-                f"offset_out_of_range:{message.topic()}[{message.partition()}]",
-                f"{message.topic()}[{message.partition()}]: the committed offset does not exist any more (retention"
-                " passed it, or the topic was made anew); nothing was skipped. Stop the group and set the offset with"
-                " kafka-consumer-groups --reset-offsets, or set kafka.auto.offset.reset",
+                _out_of_range(name),
+                f"{name}: the committed offset does not exist any more (retention passed it, or the topic was made"
+                " anew); nothing was skipped. Stop the group and set the offset with kafka-consumer-groups"
+                " --reset-offsets, or set kafka.auto.offset.reset",
             )
         elif code == KafkaError._FATAL or error.fatal():  # noqa: SLF001
             if "FENCED" in error.str().upper() and "INSTANCE" in error.str().upper():
@@ -355,8 +358,7 @@ class KafkaSource:
             self._tell(
                 Trouble("last_commit", "a leaving partition's last commit was refused; some repeat", halts=False)
             )
-        for stay in stays:
-            del self._flows[stay.name]
+        self._let_go(stays)
 
     def _last_commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
         """Commit what a leaving partition has to tell, again and again for a while.
@@ -387,8 +389,13 @@ class KafkaSource:
         stays = self._stays(partitions) if partitions else [flow.stay for flow in self._flows.values()]
         if stays:
             self._tell(Lost(stays))
+        self._let_go(stays)
+
+    def _let_go(self, stays: Sequence[Assignment]) -> None:
+        """They are not ours any more, and what was wrong with them is their next owner's to say."""
         for stay in stays:
             del self._flows[stay.name]
+            self._cure(_out_of_range(stay.name))
 
     def _stays(self, partitions: Sequence[TopicPartition]) -> list[Assignment]:
         names = [Partition(partition.topic, partition.partition) for partition in partitions]
@@ -528,6 +535,10 @@ def _resolve(waiting: asyncio.Future[Sequence[Commit]], word: Sequence[Commit] |
         waiting.set_exception(word)
     else:
         waiting.set_result(word)
+
+
+def _out_of_range(name: Partition) -> str:
+    return f"offset_out_of_range:{name}"
 
 
 def _words(error: KafkaError) -> str:

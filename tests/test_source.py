@@ -20,6 +20,7 @@ from connector.ports import (
     Chunk,
     Commit,
     CommitRefused,
+    Cured,
     Lost,
     PartitionCounts,
     Revoked,
@@ -555,6 +556,59 @@ def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(
 
     own(still, 0)
     still._hand_over([Polled()])
+    assert told == []
+
+
+class OutOfRange:
+    """What is polled where the committed offset does not exist any more."""
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return 0
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError._AUTO_OFFSET_RESET)
+
+
+def revoke(source: KafkaSource) -> None:
+    source._on_revoke(Notes(), [KafkaPartition("t", 0)])
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        revoke,
+        lambda source: source._on_lost(Notes(), [KafkaPartition("t", 0)]),
+        lambda source: source._on_lost(Notes(), []),  # all of them: the consumer is made anew
+    ],
+)
+def test_an_offset_out_of_range_is_over_when_its_partition_leaves_and_said_anew_when_it_is_back(
+    still: KafkaSource, told: list[SourceEvent], leave: Callable[[KafkaSource], None]
+) -> None:
+    def tell(event: SourceEvent) -> None:
+        told.append(event)
+        if isinstance(event, Revoked):
+            event.done([])
+
+    still._tell = tell  # type: ignore[method-assign]
+    for _ in range(2):
+        own(still, 0)
+        still._hand_over([OutOfRange(), OutOfRange()])
+        leave(still)
+        assert still._flows == {}
+
+    said = [event.reason for event in told if isinstance(event, Trouble | Cured)]
+    assert said == ["offset_out_of_range:t[0]"] * 4
+    assert [type(event) for event in told] == [Trouble, type(told[1]), Cured] * 2
+
+
+def test_of_a_partition_that_left_in_the_same_call_nothing_is_said_to_be_out_of_range(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    own(still, 1)
+    still._hand_over([OutOfRange()])
     assert told == []
 
 
