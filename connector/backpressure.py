@@ -32,16 +32,18 @@ class Flow:
     Attributes:
         stay: Which.
         committed: The offset that Kafka knows.
+        closed: Kafka has the commit with which the stay ends; nothing that was written before it may follow.
         handed: Records handed out so far; written by the Kafka thread alone, like `handed_bytes`.
         released: Of these, settled; written by the event loop alone, like `released_bytes`.
         paused: Nothing more of it is fetched.
     """
 
-    __slots__ = ("committed", "handed", "handed_bytes", "paused", "released", "released_bytes", "stay")
+    __slots__ = ("closed", "committed", "handed", "handed_bytes", "paused", "released", "released_bytes", "stay")
 
     def __init__(self, stay: Assignment, committed: int) -> None:
         self.stay = stay
         self.committed = committed
+        self.closed = False
         self.handed = self.released = 0
         self.handed_bytes = self.released_bytes = 0
         self.paused = False

@@ -370,8 +370,9 @@ class KafkaSource:
         while True:
             word = self._commit(consumer, left)
             if not isinstance(word, CommitRefused):
-                done = {commit.stay for commit in word}
-                left = [commit for commit in left if commit.stay not in done and self._may_commit(commit)]
+                for commit in word:
+                    self._flows[commit.stay.name].closed = True
+                left = [commit for commit in left if self._may_commit(commit)]
                 if not left:
                     return word
             if time.monotonic() >= deadline:
@@ -381,9 +382,11 @@ class KafkaSource:
             self._serve(consumer)  # what stays here is claimed and committed meanwhile
 
     def _may_commit(self, commit: Commit) -> bool:
-        """Whether it is still ours to make, and lowers nothing."""
+        """Whether it is still ours to make, lowers nothing, and is not older than the stay's last one."""
         flow = self._flows.get(commit.stay.name)
-        return flow is not None and flow.stay == commit.stay and commit.next_offset >= flow.committed
+        if flow is None or flow.stay != commit.stay or flow.closed:
+            return False
+        return commit.next_offset >= flow.committed
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:  # noqa: ARG002  # its signature
         stays = self._stays(partitions) if partitions else [flow.stay for flow in self._flows.values()]

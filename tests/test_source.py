@@ -30,7 +30,7 @@ from connector.ports import (
     Watermarks,
 )
 from connector.records import Assignment, NextOffset, TopicPartition
-from connector.source import KafkaSource
+from connector.source import KafkaSource, _CommitCommand
 from tests.real.brokers import InProcessBroker
 
 WAIT_S = 60
@@ -539,6 +539,23 @@ def test_of_several_leaving_partitions_those_that_were_refused_are_committed_aga
 
     assert still._last_commit(notes, commits) == commits[1:]
     assert notes.asked == [("commit", [0, 1]), ("commit", [1])]
+
+
+def test_nothing_older_is_written_over_the_last_commit_of_a_partition_while_another_one_s_is_made_again(
+    still: KafkaSource,
+) -> None:
+    first, second, other = own(still, 0, 1, 2)
+    notes = Notes()
+    notes.unacknowledged = [1]
+    closing = [Commit(stay, NextOffset(5), "closing") for stay in (first, second)]
+    older = [Commit(stay, NextOffset(5), "older") for stay in (first, other)]
+    answers: list[Sequence[Commit] | CommitRefused] = []
+    still._mailbox.put(_CommitCommand(older, answers.append))
+
+    still._last_commit(notes, closing)
+
+    assert notes.asked == [("commit", [0, 1]), ("commit", [2]), ("commit", [1])]
+    assert answers == [older[1:]]
 
 
 def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(
