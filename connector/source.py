@@ -354,10 +354,10 @@ class KafkaSource:
             except queue.Empty:
                 self.ticked_at = time.time()
                 self._serve(consumer)
-        if isinstance(self._last_commit(consumer, commits), CommitRefused):
-            self._tell(
-                Trouble("last_commit", "a leaving partition's last commit was refused; some repeat", halts=False)
-            )
+        word = self._last_commit(consumer, commits)
+        if isinstance(word, CommitRefused):
+            detail = f"a leaving partition's last commit was refused, so some of its records repeat: {word}"
+            self._trouble("last_commit", detail, halts=False)
         self._let_go(stays)
 
     def _last_commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
@@ -376,7 +376,9 @@ class KafkaSource:
                 if not left:
                     return word
             if time.monotonic() >= deadline:
-                return CommitRefused("not every partition was acknowledged")
+                return (
+                    word if isinstance(word, CommitRefused) else CommitRefused("not every partition was acknowledged")
+                )
             time.sleep(_COMMIT_AGAIN_S)
             self.ticked_at = time.time()
             self._serve(consumer)  # what stays here is claimed and committed meanwhile

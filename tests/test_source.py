@@ -541,6 +541,31 @@ def test_of_several_leaving_partitions_those_that_were_refused_are_committed_aga
     assert notes.asked == [("commit", [0, 1]), ("commit", [1])]
 
 
+def test_a_last_commit_that_was_refused_is_told_until_kafka_takes_commits_again(
+    still: KafkaSource, told: list[SourceEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving, other = own(still, 0, 1)
+    commit = Commit(leaving, NextOffset(5), "")
+
+    def tell(event: SourceEvent) -> None:
+        told.append(event)
+        if isinstance(event, Revoked):
+            event.done([commit])
+
+    monkeypatch.setattr("connector.source._LAST_COMMIT_S", 0.0)
+    still._tell = tell  # type: ignore[method-assign]
+    notes = Notes()
+    notes.refusals = [KafkaError(KafkaError.REBALANCE_IN_PROGRESS)]
+    still._on_revoke(notes, [KafkaPartition("t", 0)])
+    _, trouble = told
+    assert isinstance(trouble, Trouble)
+    assert (trouble.reason, trouble.halts) == ("last_commit", False)
+    assert "REBALANCE_IN_PROGRESS" in trouble.detail
+
+    assert still._commit(notes, [Commit(other, NextOffset(1), "")])
+    assert told[2:] == [Cured("last_commit")]
+
+
 def test_nothing_older_is_written_over_the_last_commit_of_a_partition_while_another_one_s_is_made_again(
     still: KafkaSource,
 ) -> None:
