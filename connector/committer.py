@@ -43,6 +43,7 @@ class Committer:
         self._books = books
         self._lease = Lease(lease_s)
         self._lease_lost = False
+        self._refusal = ""
         self._clock = clock
         self._telemetry = telemetry
         self._troubles = troubles
@@ -88,17 +89,32 @@ class Committer:
         asked = self._clock.boot()
         try:
             acknowledged = await self._source.commit(commits)
-        except CommitRefused:
+        except CommitRefused as refusal:
             self._telemetry.count("commit_failures_total")
+            self._refuse(str(refusal))
             return
         began = self._stopwatch.begin()
         if acknowledged:
-            self.renew(asked)
+            self._take(asked)
         refused = {commit.stay for commit in commits} - {commit.stay for commit in acknowledged}
         if not refused.isdisjoint(self._books.accounts):
             self._telemetry.count("commit_failures_total")  # of one partition; the others' went well
         self._acknowledge(acknowledged, versions)
         self._stopwatch.spent("commit", began)
+
+    def _refuse(self, words: str) -> None:
+        """Kafka does not take what we commit: said once, and again should it be for another reason."""
+        self._refusal = words
+        self._telemetry.change("commits", words, "warning", "commit_refused", detail=words)
+        if self._lease_lost:
+            self._troubles.begin(self._lease_trouble())  # by now we know why
+
+    def _take(self, asked: float) -> None:
+        """It does (again)."""
+        if self._refusal:
+            self._refusal = ""
+            self._telemetry.change("commits", "taken", "info", "commits_taken_again")
+        self.renew(asked)
 
     async def _to_tell(self) -> tuple[list[Commit], dict[Assignment, int]]:
         """What Kafka does not know yet, and the version of each ledger that it tells of."""
@@ -149,9 +165,15 @@ class Committer:
         if self._books.accounts and not self._lease_lost:
             self._lease_lost = True
             self._telemetry.count("lease_lost_total")
-            detail = "the Kafka coordinator has not answered: nothing is sent until it does (check the brokers)"
-            self._troubles.begin(Trouble("kafka_lease", detail))
+            self._troubles.begin(self._lease_trouble())
         return False
+
+    def _lease_trouble(self) -> Trouble:
+        if self._refusal:
+            detail = f"Kafka does not take our commits: {self._refusal}; nothing is sent until it does"
+        else:
+            detail = "the Kafka coordinator has not answered: nothing is sent until it does (check the brokers)"
+        return Trouble("kafka_lease", detail)
 
     async def watch(self) -> None:
         """Say that the coordinator is silent, also while a commit waits for it and there is nothing to send."""

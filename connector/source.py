@@ -401,6 +401,7 @@ class KafkaSource:
         for stay in stays:
             del self._flows[stay.name]
             self._cure(_out_of_range(stay.name))
+            self._cure(_commit_refused(stay.name))
 
     def _stays(self, partitions: Sequence[TopicPartition]) -> list[Assignment]:
         names = [Partition(partition.topic, partition.partition) for partition in partitions]
@@ -432,19 +433,28 @@ class KafkaSource:
         try:
             answers = consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            return CommitRefused(_words(error.args[0]))
+            return CommitRefused(_refusal(error.args[0]))
         finally:
             self._spent("commit", time.thread_time() - began)
         acknowledged: list[Commit] = []
+        refused: dict[Partition, str] = {}
         for answer in answers:
+            name = Partition(answer.topic, answer.partition)
             if answer.error is None:
-                name = Partition(answer.topic, answer.partition)
                 self._flows[name].committed = current[name].next_offset
                 acknowledged.append(current[name])
-        if acknowledged:
-            self._cure("kafka")
-            self._cure("last_commit")
-        return acknowledged or CommitRefused("no partition was acknowledged")
+                self._cure(_commit_refused(name))
+            else:
+                refused[name] = f"{name}: {_refusal(answer.error)}"
+        if not acknowledged:
+            return CommitRefused(next(iter(refused.values())))
+        self._cure("kafka")
+        self._cure("last_commit")
+        for name, words in refused.items():
+            self._trouble(
+                _commit_refused(name), f"{words}; what is settled of it meanwhile repeats when it leaves", halts=False
+            )
+        return acknowledged
 
     # ---- backpressure -----------------------------------------------------------------------------------------------
 
@@ -546,6 +556,29 @@ def _out_of_range(name: Partition) -> str:
     return f"offset_out_of_range:{name}"
 
 
+def _commit_refused(name: Partition) -> str:
+    return f"commit_refused:{name}"
+
+
 def _words(error: KafkaError) -> str:
     """Kafka's name for a fault; its text may hold host names, never records."""
     return f"Kafka says {error.name()}"
+
+
+def _refusal(error: KafkaError) -> str:
+    """Why a commit was not taken, and what to do about it."""
+    return f"{_words(error)}: {_remedy(error)}"
+
+
+def _remedy(error: KafkaError) -> str:
+    match error.code():
+        case KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return "allow this user to read the group"
+        case KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return "allow this user to read the topics"
+        case KafkaError.OFFSET_METADATA_TOO_LARGE:
+            return "raise the brokers' offset.metadata.max.bytes to 4096 or more"
+        case KafkaError.REBALANCE_IN_PROGRESS | KafkaError.ILLEGAL_GENERATION | KafkaError.UNKNOWN_MEMBER_ID:
+            return "partitions are being shared out anew, which passes; if it does not, check the brokers"
+        case _:
+            return "check the brokers"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from collections.abc import Sequence
 from random import Random
 
 from connector.books import Books
 from connector.committer import Committer
 from connector.offset_map import OffsetMap, encode
-from connector.ports import Commit, StayStart
+from connector.ports import Commit, CommitRefused, StayStart
 from connector.records import Assignment, Kind
-from connector.simulation.virtual_time import VirtualClock
+from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
 from connector.telemetry import Telemetry
 from connector.troubles import Troubles
 from tests.sent_objects import Consumed
+
+LEASE_S = 8.0
 
 
 class Kafka:
@@ -23,19 +27,22 @@ class Kafka:
     def __init__(self, *stays: Assignment) -> None:
         self._stays = stays
         self.asked: list[Commit] = []
+        self.refusal = ""
 
     async def commit(self, commits: Sequence[Commit]) -> Sequence[Commit]:
         self.asked += commits
+        if self.refusal:
+            raise CommitRefused(self.refusal)
         return [commit for commit in commits if not self._stays or commit.stay in self._stays]
 
     def hold_back(self, stays: frozenset[Assignment]) -> None:
         assert not stays
 
 
-def committer(kafka: Kafka, books: Books, telemetry: Telemetry) -> Committer:
+def committer(kafka: Kafka, books: Books, telemetry: Telemetry, troubles: Troubles | None = None) -> Committer:
     clock = VirtualClock(asyncio.get_running_loop(), 0.0)
-    troubles = Troubles(telemetry, lambda: None)
-    return Committer(kafka, books, 8.0, clock, telemetry, troubles)  # type: ignore[arg-type]  # what it needs of it
+    troubles = troubles or Troubles(telemetry, lambda: None)
+    return Committer(kafka, books, LEASE_S, clock, telemetry, troubles)  # type: ignore[arg-type]  # what it needs of it
 
 
 async def test_a_partition_that_kafka_refuses_alone_is_counted() -> None:
@@ -50,6 +57,65 @@ async def test_a_partition_that_kafka_refuses_alone_is_counted() -> None:
 
     assert [account.is_sealed for account in books.accounts.values()] == [False, True]
     assert telemetry.value("commit_failures_total") == 1
+
+
+class Refused:
+    """A committer whose commits Kafka refuses in these words, one after the other, and takes at the empty one."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+        self._output = io.StringIO()
+        self.troubles = Troubles(Telemetry(output=None), lambda: None)
+        self.details: list[str | None] = []
+        run_virtually(VirtualLoop(), self._play())
+
+    async def _play(self) -> None:
+        stay, kafka = Assignment("audiences", 0, 1), Kafka()
+        books = Books({"audiences": Kind.AUDIENCE}, 5.0)
+        books.open(StayStart(stay, 0, ""), 0.0, 0)
+        commits = committer(kafka, books, Telemetry(output=self._output), self.troubles)
+        commits.renew(0.0)
+        for kafka.refusal in self._words:
+            await asyncio.sleep(LEASE_S / 2)
+            await commits.commit()
+            commits.may_send()
+            trouble = self.troubles.present.get("kafka_lease")
+            self.details.append(None if trouble is None else trouble.detail)
+
+    @property
+    def said(self) -> list[tuple[str, str | None]]:
+        lines = [json.loads(line) for line in self._output.getvalue().splitlines()]
+        return [(line["event"], line.get("detail")) for line in lines]
+
+
+FORBIDDEN = "Kafka says GROUP_AUTHORIZATION_FAILED: allow this user to read the group"
+AWAY = "Kafka says COORDINATOR_NOT_AVAILABLE: check the brokers"
+
+
+def test_why_kafka_takes_no_commit_is_said_when_it_begins_and_stands_where_nothing_is_sent() -> None:
+    play = Refused(FORBIDDEN, FORBIDDEN, FORBIDDEN, "", "")
+
+    lease = f"Kafka does not take our commits: {FORBIDDEN}; nothing is sent until it does"
+    assert play.details == [None, lease, lease, None, None]
+    assert play.said == [("commit_refused", FORBIDDEN), ("commits_taken_again", None)]
+
+
+def test_another_reason_for_a_refusal_is_said_too() -> None:
+    play = Refused(AWAY, AWAY, FORBIDDEN, "", AWAY)
+
+    assert [AWAY in (detail or "") for detail in play.details] == [False, True, False, False, False]
+    assert FORBIDDEN in (play.details[2] or "")
+    assert [detail for _, detail in play.said] == [AWAY, FORBIDDEN, None, AWAY]
+
+
+async def test_a_coordinator_that_says_nothing_is_said_to_be_silent() -> None:
+    books = Books({"audiences": Kind.AUDIENCE}, 5.0)
+    books.open(StayStart(Assignment("audiences", 0, 1), 0, ""), 0.0, 0)
+    telemetry = Telemetry(output=None)
+    troubles = Troubles(telemetry, lambda: None)
+
+    assert not committer(Kafka(), books, telemetry, troubles).may_send()
+    assert troubles.present["kafka_lease"].detail.startswith("the Kafka coordinator has not answered")
 
 
 def books_with_long_maps(*stays: Assignment) -> Books:

@@ -376,9 +376,9 @@ async def test_what_polling_and_committing_cost_the_thread_is_told_and_idling_is
 class Answer:
     """What Kafka says of one partition's commit."""
 
-    def __init__(self, asked: KafkaPartition, acknowledged: bool) -> None:
+    def __init__(self, asked: KafkaPartition, refusal: int | None) -> None:
         self.topic, self.partition = asked.topic, asked.partition
-        self.error = None if acknowledged else KafkaError(KafkaError.NOT_COORDINATOR)
+        self.error = None if refusal is None else KafkaError(refusal)
 
 
 class Notes:
@@ -389,6 +389,7 @@ class Notes:
         self.refusal: KafkaError | None = None
         self.refusals: list[KafkaError] = []
         self.unacknowledged: list[int] = []  # partitions, once
+        self.unacknowledged_for = KafkaError.NOT_COORDINATOR
 
     def _note(self, what: str, partitions: Sequence[KafkaPartition]) -> None:
         self.asked.append((what, [each.partition for each in partitions]))
@@ -414,7 +415,7 @@ class Notes:
         if self.refusals:
             raise KafkaException(self.refusals.pop(0))
         missing, self.unacknowledged = self.unacknowledged, []
-        return [Answer(each, each.partition not in missing) for each in offsets]
+        return [Answer(each, self.unacknowledged_for if each.partition in missing else None) for each in offsets]
 
 
 @pytest.fixture
@@ -515,6 +516,59 @@ def test_a_commit_that_kafka_refuses_is_said_to_be_refused_and_can_be_made_again
     assert "ILLEGAL_GENERATION" in str(refused)
     notes.refusal = None
     assert still._commit(notes, [commit]) == [commit]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "allow this user to read the group"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "allow this user to read the topics"),
+        (KafkaError.OFFSET_METADATA_TOO_LARGE, "raise the brokers' offset.metadata.max.bytes to 4096 or more"),
+        (KafkaError.REBALANCE_IN_PROGRESS, "which passes"),
+        (KafkaError.COORDINATOR_NOT_AVAILABLE, "check the brokers"),
+    ],
+)
+def test_a_refusal_says_kafka_s_word_and_what_to_do_whether_it_is_of_the_whole_or_of_each_partition(
+    still: KafkaSource, told: list[SourceEvent], code: int, remedy: str
+) -> None:
+    commits = [Commit(stay, NextOffset(5), "") for stay in own(still, 0, 1)]
+    whole, each = Notes(), Notes()
+    whole.refusal = KafkaError(code)
+    each.unacknowledged, each.unacknowledged_for = [0, 1], code
+    for notes in (whole, each):
+        refused = still._commit(notes, commits)
+        assert isinstance(refused, CommitRefused)
+        assert f"Kafka says {KafkaError(code).name()}: " in str(refused)
+        assert remedy in str(refused)
+    assert told == []
+
+
+def test_a_partition_whose_commit_alone_is_refused_is_told_of_until_it_is_taken(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    commits = [Commit(stay, NextOffset(5), "") for stay in own(still, 0, 1)]
+    notes = Notes()
+    for _ in range(2):
+        notes.unacknowledged, notes.unacknowledged_for = [1], KafkaError.OFFSET_METADATA_TOO_LARGE
+        assert still._commit(notes, commits) == commits[:1]
+    assert still._commit(notes, commits[:1]) == commits[:1]
+    (trouble,) = told
+    assert isinstance(trouble, Trouble)
+    assert (trouble.reason, trouble.halts) == ("commit_refused:t[1]", False)
+    assert "OFFSET_METADATA_TOO_LARGE: raise the brokers'" in trouble.detail
+    assert still._commit(notes, commits) == commits
+    assert told[1:] == [Cured("commit_refused:t[1]")]
+
+
+def test_a_partition_that_leaves_takes_the_refusal_of_its_commit_with_it(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    commits = [Commit(stay, NextOffset(5), "") for stay in own(still, 0, 1)]
+    notes = Notes()
+    notes.unacknowledged = [1]
+    assert still._commit(notes, commits) == commits[:1]
+    still._on_lost(notes, [KafkaPartition("t", 1)])
+    assert told[-1] == Cured("commit_refused:t[1]")
 
 
 def test_a_leaving_partitions_commit_is_made_again_when_it_is_refused_between_two_generations(
