@@ -1,6 +1,6 @@
 """Exactly one HTTP attempt at Braze: no retry, no policy, no reading of what came back.
 
-An edge. What an attempt means is decided in `outcomes`; here it is only settled whether anything may have left. The API
+An edge. What an attempt means is decided in `outcomes`; here it is only settled whether the body may have left. The API
 key is read anew whenever its file changes, so that a rotated key needs no restart.
 """
 
@@ -90,18 +90,35 @@ class _FencedBody(BytesPayload):
         Payload.__init__(self, body, content_type="application/json")
         self._size = len(body)
         self._may_send = may_send
+        self._has_begun = False
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write, if it is still allowed. Braze has seen headers at most if not: a request without its body."""
-        if not self._may_send():
-            raise _Unsent
+        self._begin()
         await super().write_with_length(writer, content_length)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """As `write_with_length`."""
+        self._begin()
+        await super().write(writer)
+
+    def call_off(self) -> bool:
+        """Nothing is written any more; returns whether anything was.
+
+        Without its body a request is none, whatever broke (a name, a tunnel, TLS): Braze cannot have acted on it.
+        """
+        self._may_send = _never
+        return self._has_begun
+
+    def _begin(self) -> None:
+        """Permission, and the mark that it was used; no await lies between the two and the first byte."""
         if not self._may_send():
             raise _Unsent
-        await super().write(writer)
+        self._has_begun = True
+
+
+def _never() -> bool:
+    return False
 
 
 class BrazeClient:
@@ -145,10 +162,11 @@ class BrazeClient:
         if self._session is None:
             raise RuntimeError("the client was not opened")
         started = time.monotonic()
+        fenced = _FencedBody(body, may_send)
         try:
             async with self._session.post(
                 str(endpoint),
-                data=_FencedBody(body, may_send),
+                data=fenced,
                 headers={"Authorization": f"Bearer {self._key.current()}"},
                 proxy=self._policy.proxy,
                 allow_redirects=False,
@@ -159,7 +177,7 @@ class BrazeClient:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, headers, answer, time.monotonic() - started)
         except (aiohttp.ClientError, TimeoutError, OSError, _Unsent, asyncio.IncompleteReadError) as error:
-            attempt = NoReply(_may_have_left(error), _cause(error), time.monotonic() - started)
+            attempt = NoReply(fenced.call_off(), _cause(error), time.monotonic() - started)
             _let_go(error)
             return attempt
 
@@ -174,17 +192,6 @@ def _let_go(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _may_have_left(error: BaseException) -> bool:
-    """Whether Braze may have it: always, but for a connection that never stood and our own refusal to write."""
-    unsent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, _Unsent)
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, unsent):
-            return False
-        cause = cause.__cause__
-    return True
-
-
 def _cause(error: BaseException) -> str:
     """A class of failure; never the library's text, which may hold addresses."""
     cause: BaseException | None = error
@@ -192,6 +199,10 @@ def _cause(error: BaseException) -> str:
         if isinstance(cause, _Unsent):
             return "no lease"
         cause = cause.__cause__
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy in braze.proxy refused the tunnel with status {error.status}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "no connection to the proxy in braze.proxy"
     if isinstance(error, TimeoutError):
         return "time-out"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):

@@ -44,7 +44,7 @@ class NoReply:
     """Nobody answered.
 
     Attributes:
-        sent: Whether any byte of the request may have left. False: Braze surely did not get it.
+        sent: Whether any byte of the body may have left. False: Braze surely did not get the request.
         cause: A class of failure in our own words ("connection refused", "time-out"), fit for a log.
         elapsed_s: From the start of the attempt.
     """

@@ -1,11 +1,13 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp.abc import AbstractStreamWriter
 
 from connector.braze import Endpoint
-from connector.braze_client import USER_AGENT, ApiKey, BrazeClient, ClientPolicy
+from connector.braze_client import USER_AGENT, ApiKey, BrazeClient, ClientPolicy, _FencedBody, _Unsent
 from connector.double.server import DoubleServer, serve
 from connector.double.settings import ALL_PERMISSIONS, DoubleSettings
 from connector.outcomes import NoReply, Reply
@@ -21,13 +23,36 @@ async def double() -> AsyncIterator[DoubleServer]:
         yield server
 
 
-async def attempt(url: str, body: bytes = BODY, *, may_send: bool = True, **policy: float) -> Reply | NoReply:
+async def attempt(url: str, body: bytes = BODY, *, may_send: bool = True, **policy: float | str) -> Reply | NoReply:
     client = BrazeClient(ClientPolicy(endpoint=url, **policy), ApiKey(KEY, None))  # type: ignore[arg-type]
     await client.open()
     try:
         return await client.attempt(Endpoint.TRACK, body, lambda: may_send)
     finally:
         await client.close()
+
+
+class _Writer(AbstractStreamWriter):
+    """Notes what it gets, and what `ask` says at that moment."""
+
+    def __init__(self, ask: Callable[[], bool] = lambda: False) -> None:
+        self._ask = ask
+        self.written: list[object] = []
+        self.told: list[bool] = []
+
+    async def write(self, chunk: object) -> None:
+        self.told.append(self._ask())
+        self.written.append(chunk)
+
+    async def write_eof(self, chunk: bytes = b"") -> None: ...
+
+    async def drain(self) -> None: ...
+
+    def enable_compression(self, *_args: object, **_more: object) -> None: ...
+
+    def enable_chunking(self) -> None: ...
+
+    async def write_headers(self, *_args: object) -> None: ...
 
 
 async def test_an_answer_is_a_reply_with_lower_case_headers(double: DoubleServer) -> None:
@@ -67,6 +92,109 @@ async def test_a_refused_connection_was_surely_not_sent() -> None:
 
     assert isinstance(answer, NoReply)
     assert not answer.sent
+
+
+@asynccontextmanager
+async def listener(answer: bytes | None) -> AsyncIterator[str]:
+    """Somebody who reads the first bytes, says `answer` and hangs up; None: he says nothing and stays."""
+    left = asyncio.Event()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        if answer is None:
+            await left.wait()
+        else:
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        left.set()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (
+            b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n",
+            "the proxy in braze.proxy refused the tunnel with status 503",
+        ),
+        (
+            b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n",
+            "the proxy in braze.proxy refused the tunnel with status 407",
+        ),
+        (b"", "connection broke"),
+        (None, "time-out"),
+    ],
+)
+async def test_where_a_proxy_makes_no_tunnel_nothing_was_sent(answer: bytes | None, cause: str) -> None:
+    async with listener(answer) as proxy:
+        got = await attempt("https://braze.invalid", proxy=f"http://{proxy}", timeout_s=0.2 if answer is None else 10.0)
+
+    assert got == NoReply(sent=False, cause=cause, elapsed_s=got.elapsed_s)
+
+
+async def test_a_proxy_that_is_not_there_is_named() -> None:
+    async with listener(b"") as gone:
+        pass
+
+    got = await attempt("https://braze.invalid", proxy=f"http://{gone}")
+
+    assert got == NoReply(
+        sent=False, cause="no connection to the proxy in braze.proxy", elapsed_s=got.elapsed_s
+    )  # fmt: skip
+
+
+async def test_a_name_that_is_not_resolved_in_time_was_surely_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_args: object, **_more: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+
+    got = await attempt("https://braze.invalid", timeout_s=0.1)
+
+    assert got == NoReply(sent=False, cause="time-out", elapsed_s=got.elapsed_s)
+
+
+@pytest.mark.parametrize("answer", [b"", b"no TLS", None])
+async def test_without_tls_nothing_was_sent(answer: bytes | None) -> None:
+    async with listener(answer) as somebody:
+        got = await attempt(f"https://{somebody}", connect_timeout_s=0.2 if answer is None else 5.0)
+
+    assert isinstance(got, NoReply)
+    assert not got.sent
+
+
+async def test_a_body_that_was_begun_may_have_been_processed() -> None:
+    async with listener(b"") as somebody:
+        got = await attempt(f"http://{somebody}", b"x" * 3_000_000)
+
+    assert isinstance(got, NoReply)
+    assert got.sent
+
+
+async def test_a_body_that_is_called_off_is_not_written_afterwards() -> None:
+    body = _FencedBody(BODY, lambda: True)
+    writer = _Writer()
+
+    assert not body.call_off()
+    with pytest.raises(_Unsent):
+        await body.write_with_length(writer, len(BODY))
+
+    assert writer.written == []
+
+
+async def test_a_body_is_begun_before_its_first_byte() -> None:
+    body = _FencedBody(BODY, lambda: True)
+    writer = _Writer(body.call_off)
+
+    await body.write_with_length(writer, len(BODY))
+
+    assert (writer.written, writer.told) == ([BODY], [True])
 
 
 @pytest.mark.parametrize("apply", [True, False])
