@@ -121,8 +121,8 @@ def translators(settings: Settings) -> dict[str, Translator]:
     return made
 
 
-def braze_client(settings: Settings) -> BrazeClient:
-    """The client for the workspace."""
+def braze_client(settings: Settings, warn: Callable[[str], None] = lambda _words: None) -> BrazeClient:
+    """The client for the workspace; `warn` is told when its key's file is written badly."""
     braze = settings.braze
     policy = ClientPolicy(
         endpoint=braze.endpoint,
@@ -133,7 +133,7 @@ def braze_client(settings: Settings) -> BrazeClient:
         ca_file=braze.ca_file,
     )
     literal = braze.api_key.get_secret_value() if braze.api_key is not None else None
-    return BrazeClient(policy, ApiKey(literal, braze.api_key_file))
+    return BrazeClient(policy, ApiKey(literal, braze.api_key_file, warn))
 
 
 def schema_registry(
@@ -200,7 +200,9 @@ class Connector:
             lambda stage, seconds: telemetry.count("stage_seconds_total", seconds, stage),
             beside_triggers=any(topic.kind is Kind.CAMPAIGN for topic in settings.topics.values()),
         )
-        self._client = braze_client(settings)
+        self._client = braze_client(
+            settings, lambda words: telemetry.log("warning", "api_key_file_ignored", detail=words)
+        )
         self._tracing = tracing(settings, telemetry)
         self._registry = schema_registry(
             settings, self._tell, lambda status: telemetry.count("registry_requests_total", 1, status), jitter

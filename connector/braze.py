@@ -16,6 +16,17 @@ class Endpoint(StrEnum):
     TRIGGER = "/campaigns/trigger/send"
 
 
+def api_key_in(content: bytes) -> str | None:
+    """The API key that a file or a variable holds: one word of printable ASCII. None: it holds none.
+
+    Two lines, another encoding or a stray NUL would break the header that the key goes into.
+    """
+    word = content.strip()
+    if word and all(0x20 < byte < 0x7F for byte in word):
+        return word.decode("ascii")
+    return None
+
+
 EXTERNAL_ID_BYTES_MAX: Final = 987
 """UTF-8 bytes, not characters (page "Track users": `EXTERNAL_USER_ID_TOO_LARGE`)."""
 

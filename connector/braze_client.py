@@ -20,11 +20,13 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import BytesPayload, Payload
 
 from connector import __version__
-from connector.braze import Endpoint
+from connector.braze import Endpoint, api_key_in
 from connector.outcomes import Attempt, NoReply, Reply
 
 USER_AGENT: Final = f"partner-ActionIQ-BrazeConnector/{__version__}"
 """Braze asks partners for `partner-Organization-Product/Version` (page "API partner guidelines")."""
+
+NO_KEY: Final = "braze.api_key_file: holds no API key: write it alone, in one line of plain ASCII"
 
 _REPLY_BYTES_MAX: Final = 1_000_000
 """No answer of Braze's is longer; what is in front of it must not fill our memory."""
@@ -52,30 +54,45 @@ class ClientPolicy:
 
 
 class ApiKey:
-    """The key, from the configuration or from a file that may be replaced while we run."""
+    """The key, from the configuration or from a file that may be replaced while we run.
 
-    def __init__(self, literal: str | None, file: Path | None) -> None:
-        self._literal = literal
+    Args:
+        literal: The key itself, or None.
+        file: Where it stands, or None.
+        warn: Told what is wrong with the file and what to do, once for each time that it was written badly.
+    """
+
+    def __init__(
+        self, literal: str | None, file: Path | None, warn: Callable[[str], None] = lambda _words: None
+    ) -> None:
         self._file = file
-        self._seen: tuple[int, int] | None = None
-        self._key = literal or ""
+        self._warn = warn
+        self._seen: tuple[int, int, int] | None = None
+        self._key = (literal or "").strip()
 
     def __repr__(self) -> str:
         """Never the key."""
         return f"ApiKey({'file' if self._file is not None else 'literal'})"
 
     def current(self) -> str:
-        """The key as of now. A file that cannot be read at present leaves the last one in force."""
+        """The key as of now. A file that cannot be read, or holds no key, leaves the last one in force."""
         if self._file is not None:
             try:
                 stat = self._file.stat()
-                seen = (stat.st_mtime_ns, stat.st_ino)
+                seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
                 if seen != self._seen:
-                    self._key = self._file.read_text(encoding="utf-8").strip()
+                    self._take(self._file.read_bytes())
                     self._seen = seen
             except OSError:
                 return self._key
         return self._key
+
+    def _take(self, content: bytes) -> None:
+        key = api_key_in(content)
+        if key is None:
+            self._warn(f"{NO_KEY}; until then the last one is used")
+        else:
+            self._key = key
 
 
 class _Unsent(Exception):

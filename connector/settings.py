@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from connector.braze import api_key_in
 from connector.kafka_properties import max_poll_interval_ms, refusals
 from connector.records import Kind
 
@@ -199,8 +200,12 @@ class BrazeSettings(_Section):
             raise ValueError("endpoint: this is the SDK's host; use the cluster's rest. host")
         if (self.api_key is None) == (self.api_key_file is None):
             raise ValueError("api_key: give exactly one of api_key and api_key_file")
-        if self.api_key is not None and not self.api_key.get_secret_value().strip():
-            raise ValueError("api_key: is empty; is the variable that it comes from set?")
+        if self.api_key is not None:
+            text = self.api_key.get_secret_value()
+            if not text.strip():
+                raise ValueError("api_key: is empty; is the variable that it comes from set?")
+            if api_key_in(text.encode("utf-8", "surrogatepass")) is None:
+                raise ValueError("api_key: is no API key: give it alone, in one line of plain ASCII")
         return self
 
 

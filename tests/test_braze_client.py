@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -263,6 +264,51 @@ def test_a_key_that_vanishes_leaves_the_last_one_in_force(tmp_path: Path) -> Non
 
     assert key.current() == KEY
     assert KEY not in repr(key)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"one-key\nanother\n",
+        b"a b",
+        b"key\x00",
+        "key".encode("utf-16"),
+        "k\u00e9y".encode("latin-1"),
+        b"\xef\xbb\xbfkey",
+    ],
+)
+async def test_a_key_file_that_holds_no_key_leaves_the_last_one_in_force_and_is_told_once(
+    tmp_path: Path, double: DoubleServer, content: bytes
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY, encoding="utf-8")
+    told: list[str] = []
+    client = BrazeClient(ClientPolicy(endpoint=double.url), ApiKey(None, file, told.append))
+    await client.open()
+
+    answers = [await client.attempt(Endpoint.TRACK, BODY, lambda: True)]
+    file.write_bytes(content)
+    answers += [await client.attempt(Endpoint.TRACK, BODY, lambda: True) for _ in range(2)]
+    await client.close()
+
+    assert [answer.status for answer in answers if isinstance(answer, Reply)] == [201, 201, 201]
+    assert len(told) == 1
+    assert told[0].startswith("braze.api_key_file: holds no API key: write it alone, in one line of plain ASCII")
+
+
+def test_a_key_of_another_length_is_noticed_within_a_tick_of_the_clock(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("short", encoding="utf-8")
+    written = file.stat().st_mtime_ns
+    key = ApiKey(None, file)
+    assert key.current() == "short"
+
+    file.write_text("longer-one", encoding="utf-8")
+    os.utime(file, ns=(written, written))
+
+    assert key.current() == "longer-one"
 
 
 def test_the_user_agent_is_a_partner_s() -> None:

@@ -55,6 +55,8 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
         ({"braze/endpoint": "https://rest.iad-01.braze.com/users"}, "braze.endpoint: scheme and host only"),
         ({"braze/endpoint": None}, "braze.endpoint: is required"),
         ({"braze/api_key": " "}, "braze.api_key: is empty"),
+        ({"braze/api_key": "one\nanother"}, "braze.api_key: is no API key: give it alone, in one line of plain ASCII"),
+        ({"braze/api_key": "k\u00e9y"}, "braze.api_key: is no API key"),
         ({"braze/api_key": None}, "braze.api_key: give exactly one"),
         ({"braze/settle_s": -1}, "braze.settle_s: "),
         ({"braze/settle_s": "soon"}, "braze.settle_s: "),
