@@ -107,7 +107,15 @@ def refusals(kafka: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     found.extend((key, "is required") for key in ("bootstrap.servers", "group.id") if not kafka.get(key))
     reset = kafka.get("auto.offset.reset")
-    if reset is not None and reset not in {"earliest", "latest", "error", "smallest", "largest", "beginning", "end"}:
+    if reset is not None and str(reset) not in {
+        "earliest",
+        "latest",
+        "error",
+        "smallest",
+        "largest",
+        "beginning",
+        "end",
+    }:
         found.append(("auto.offset.reset", "must be earliest, latest or error"))
     return found
 

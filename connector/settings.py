@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -24,9 +24,12 @@ from connector.records import Kind
 
 ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
 
+_PROXY_LOOKS: Final = "must begin with http:// or https:// and name host and port, such as http://proxy:3128"
+
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FROM_FILE: Final = "_file"
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
+_HOST: Final = re.compile(r"[\w.:-]+")
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 PACKAGED_SCHEMAS: Final = next(
@@ -62,6 +65,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, protected_namespaces=())
 
 
+def _web_address(text: str) -> SplitResult | None:
+    """An address taken apart; None if it is none: no http or https, no host, or a port that cannot be."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if parts.scheme in {"https", "http"} and _HOST.fullmatch(parts.hostname or "") else None
+
+
 class RegistrySettings(_Section):
     """Absent: each topic's writer schema is read from `schemas_dir`."""
 
@@ -72,6 +85,14 @@ class RegistrySettings(_Section):
     ca_file: Path | None = Field(None, description="Certificate authorities beside the system's.")
     proxy: str | None = Field(None, description="URL of an HTTP proxy.")
     timeout_s: float = Field(10.0, gt=0, description="Of one request.")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> RegistrySettings:
+        if _web_address(self.url) is None:
+            raise ValueError("url: must be an address such as https://registry:8081; is the port a number?")
+        if self.proxy is not None and _web_address(self.proxy) is None:
+            raise ValueError(f"proxy: {_PROXY_LOOKS}")
+        return self
 
     def secret(self) -> str | None:
         """The password, from wherever it is."""
@@ -189,12 +210,12 @@ class BrazeSettings(_Section):
 
     @model_validator(mode="after")
     def _reachable(self) -> BrazeSettings:
-        parts = urlsplit(self.endpoint)
-        if parts.scheme not in {"https", "http"} or not parts.hostname:
+        parts = _web_address(self.endpoint)
+        if parts is None or parts.hostname is None:
             raise ValueError("endpoint: give the REST address of your cluster, such as https://rest.iad-01.braze.com")
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise ValueError("endpoint: http would send the key in the clear: use https")
-        if parts.path not in {"", "/"} or parts.query or parts.username:
+        if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
             raise ValueError("endpoint: scheme and host only, no path, query or user")
         if parts.hostname.startswith("sdk."):
             raise ValueError("endpoint: this is the SDK's host; use the cluster's rest. host")
@@ -206,6 +227,8 @@ class BrazeSettings(_Section):
                 raise ValueError("api_key: is empty; is the variable that it comes from set?")
             if api_key_in(text.encode("utf-8", "surrogatepass")) is None:
                 raise ValueError("api_key: is no API key: give it alone, in one line of plain ASCII")
+        if self.proxy is not None and _web_address(self.proxy) is None:
+            raise ValueError(f"proxy: {_PROXY_LOOKS}")
         return self
 
 
@@ -310,6 +333,9 @@ class Settings(_Section):
                 raise ValueError(
                     f"topics.{name}.framing: plain values carry no schema id; with a registry all are framed"
                 )
+        for key in ("session.timeout.ms", "max.poll.interval.ms"):
+            if not _is_whole(self.kafka.get(key, 0)):
+                raise ValueError(f"kafka.{key}: must be a whole number, of milliseconds")
         # Two seconds of slack, three for the last commit, and that one's own time-out.
         if (self.revoke_deadline_s + 15) * 1000 >= max_poll_interval_ms(self.kafka):
             raise ValueError("revoke_deadline_s: must stay 15 s below kafka.max.poll.interval.ms (60,000 unless set)")
@@ -324,6 +350,11 @@ class Settings(_Section):
         plain = self.model_dump(mode="json", exclude={"braze": {"api_key"}, "schema_registry": {"password"}})
         plain["kafka"] = {key: value for key, value in plain["kafka"].items() if not _NOT_SHARED.search(key)}
         return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it can be read as librdkafka will read it: 10000 and "10000" can, "10s" cannot."""
+    return re.fullmatch(r"\s*\d+\s*", str(value)) is not None
 
 
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:

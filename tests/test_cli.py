@@ -90,6 +90,16 @@ def test_a_wrong_configuration_is_one_line_a_fault_and_exit_code_2(tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize("rate", ["inf", "nan", "0", "-1"])
+def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
+    path = configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1")
+
+    result = CliRunner().invoke(app, ["replay", "--config", str(path), "--dry-run", "--rate", rate])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("--rate: must be a number above 0")
+
+
 def test_a_mapping_that_the_schema_does_not_bear_is_named_at_start(tmp_path: Path) -> None:
     topics = {"events": {"kind": "event", "mapping": {"name": "event_nam"}}}
 

@@ -53,6 +53,25 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
         ({"braze/endpoint": "http://rest.iad-01.braze.com"}, "braze.endpoint: http would send the key in the clear"),
         ({"braze/endpoint": "https://sdk.iad-01.braze.com"}, "braze.endpoint: this is the SDK's host"),
         ({"braze/endpoint": "https://rest.iad-01.braze.com/users"}, "braze.endpoint: scheme and host only"),
+        ({"braze/endpoint": "https://rest.iad-01.braze.com:abc"}, "braze.endpoint: give the REST address"),
+        ({"braze/endpoint": "https://rest.iad-01.braze.com:99999"}, "braze.endpoint: give the REST address"),
+        ({"braze/endpoint": "https://[::1"}, "braze.endpoint: give the REST address"),
+        ({"braze/endpoint": "https://rest iad-01.braze.com"}, "braze.endpoint: give the REST address"),
+        ({"braze/proxy": "proxy.corp:3128"}, "braze.proxy: must begin with http:// or https://"),
+        ({"braze/proxy": "//proxy.corp:3128"}, "braze.proxy: must begin with http:// or https://"),
+        ({"braze/proxy": "socks5://proxy.corp:3128"}, "braze.proxy: must begin with http:// or https://"),
+        ({"braze/proxy": "http://"}, "braze.proxy: must begin with http:// or https://"),
+        ({"braze/proxy": ""}, "braze.proxy: must begin with http:// or https://"),
+        ({"schema_registry": {"url": "registry:8081"}}, "schema_registry.url: must be an address"),
+        ({"schema_registry": {"url": "http://registry:80a"}}, "schema_registry.url: must be an address"),
+        (
+            {"schema_registry": {"url": "http://r", "proxy": "proxy:1"}},
+            "schema_registry.proxy: must begin with http://",
+        ),
+        ({"kafka/session.timeout.ms": "10s"}, "kafka.session.timeout.ms: must be a whole number, of milliseconds"),
+        ({"kafka/session.timeout.ms": ""}, "kafka.session.timeout.ms: must be a whole number"),
+        ({"kafka/max.poll.interval.ms": float("inf")}, "kafka.max.poll.interval.ms: must be a whole number"),
+        ({"kafka/auto.offset.reset": ["earliest"]}, "kafka.auto.offset.reset: must be earliest, latest or error"),
         ({"braze/endpoint": None}, "braze.endpoint: is required"),
         ({"braze/api_key": " "}, "braze.api_key: is empty"),
         ({"braze/api_key": "one\nanother"}, "braze.api_key: is no API key: give it alone, in one line of plain ASCII"),
@@ -77,6 +96,13 @@ def test_what_is_wrong_is_refused_with_the_key_s_path(tmp_path: Path, changes: d
         load(written(tmp_path, changed(**changes)), {})
 
     assert any(fault in line for line in refusal.value.faults), refusal.value.faults
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy:3128", "https://user:word@proxy.corp", "http://[::1]:3128/"])
+def test_a_proxy_with_a_scheme_is_taken(tmp_path: Path, proxy: str) -> None:
+    settings = load(written(tmp_path, changed(**{"braze/proxy": proxy})), {})
+
+    assert settings.braze.proxy == proxy
 
 
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ An edge.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,8 +92,8 @@ def _options(settings: Settings, words: ReplayWords) -> ReplayOptions:
     isolation = settings.kafka.get("isolation.level", "read_committed")
     if isolation != "read_committed" and not words.is_dry:
         faults.append("kafka.isolation.level: replay writes in transactions, which `run` must not see before their end")
-    if words.rate is not None and not words.rate > 0:
-        faults.append("--rate: must be more than 0")
+    if words.rate is not None and not 0 < words.rate < math.inf:
+        faults.append("--rate: must be a number above 0: so many records a second; leave it out for no bound")
     try:
         chosen = selection(
             words.reasons, words.topics, words.since, words.where, list(settings.topics), WaitingClock().at_ms()
