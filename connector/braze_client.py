@@ -26,7 +26,8 @@ from connector.outcomes import Attempt, NoReply, Reply
 USER_AGENT: Final = f"partner-ActionIQ-BrazeConnector/{__version__}"
 """Braze asks partners for `partner-Organization-Product/Version` (page "API partner guidelines")."""
 
-NO_KEY: Final = "braze.api_key_file: holds no API key: write it alone, in one line of plain ASCII"
+NO_KEY: Final = "holds no API key: write it alone, in one line of plain ASCII"
+"""Of a file, whether at start or later."""
 
 _REPLY_BYTES_MAX: Final = 1_000_000
 """No answer of Braze's is longer; what is in front of it must not fill our memory."""
@@ -90,7 +91,7 @@ class ApiKey:
     def _take(self, content: bytes) -> None:
         key = api_key_in(content)
         if key is None:
-            self._warn(f"{NO_KEY}; until then the last one is used")
+            self._warn(f"braze.api_key_file: {NO_KEY}; until then the last one is used")
         else:
             self._key = key
 

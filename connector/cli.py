@@ -20,6 +20,7 @@ from connector import __version__
 from connector.app import Connector
 from connector.settings import ConfigurationInvalid, Settings, load
 from connector.telemetry import Telemetry
+from connector.trial import try_out
 
 app = typer.Typer(
     add_completion=False,
@@ -157,10 +158,13 @@ def simulate_braze(
 
 
 def _settings(config: Path | None) -> Settings:
+    """The configuration, with everything there that it names on this machine."""
     try:
-        return load(config)
+        settings = load(config)
+        try_out(settings)
     except ConfigurationInvalid as error:
         _refuse(error)
+    return settings
 
 
 def _refuse(error: ConfigurationInvalid) -> NoReturn:

@@ -90,6 +90,21 @@ def test_a_wrong_configuration_is_one_line_a_fault_and_exit_code_2(tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize("command", ["run", "check", "replay"])
+def test_what_the_machine_lacks_is_one_line_a_fault_and_exit_code_2(tmp_path: Path, command: str) -> None:
+    absent = tmp_path / "absent"
+    kafka = {"bootstrap.servers": "127.0.0.1:1", "group.id": "cli", "foo.bar": 1}
+    braze = {"endpoint": "http://127.0.0.1:1", "api_key_file": str(absent)}
+    path = configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1", kafka=kafka, braze=braze)
+
+    result = CliRunner().invoke(app, [command, "--config", str(path)])
+
+    assert result.exit_code == 2
+    files, properties = result.stderr.splitlines()
+    assert files == f"braze.api_key_file: {absent} cannot be read: No such file or directory; is it mounted?"
+    assert properties.startswith("kafka.foo.bar: librdkafka refuses it: ")
+
+
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "-1"])
 def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
     path = configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1")
