@@ -6,10 +6,12 @@ An edge. `run` of the command line, the demo and the tests all start here.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -264,18 +266,22 @@ class Connector:
         self.pipeline.troubles.take(event)
 
     async def run(self, *, handle_signals: bool = True) -> int:
-        """Run until SIGTERM or SIGINT (a second one leaves at once); returns the exit code."""
+        """Run until SIGTERM or SIGINT (a second one leaves at once); returns the exit code.
+
+        Raises:
+            ConfigurationInvalid: Nobody can listen at the address for probes; nothing was consumed.
+        """
         self._announce()
         await self._client.open()
         if self._registry is not None:
             await self._registry.open()
-        self.port = await self.health.open()
-        self.telemetry.log("info", "connector_started", version=__version__, http_port=self.port)
-        if handle_signals:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._on_signal)
         try:
+            self.port = await self._listen()
+            self.telemetry.log("info", "connector_started", version=__version__, http_port=self.port)
+            if handle_signals:
+                loop = asyncio.get_running_loop()
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, self._on_signal)
             return await self.pipeline.run()
         finally:
             await self.health.close()
@@ -286,6 +292,21 @@ class Connector:
             if self._tracing is not None:
                 await self._tracing.close()
             self.telemetry.log("info", "connector_ended")
+
+    async def _listen(self) -> int:
+        host, port = self.settings.http.host, self.settings.http.port
+        try:
+            return await self.health.open()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                fault = f"http.port: {port} is in use: choose another (0: any free one), or end what listens there"
+            elif error.errno == errno.EACCES:
+                fault = f"http.port: {port} may not be used by this user: choose one above 1023"
+            elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+                fault = f"http.host: {host} is no address of this machine: give one, or 0.0.0.0 for all of them"
+            else:
+                raise
+            raise ConfigurationInvalid([fault]) from None
 
     def _on_signal(self) -> None:
         if self.pipeline.is_stopping:

@@ -66,11 +66,12 @@ def run(config: Config = None) -> None:
     telemetry = Telemetry(output=sys.stderr, level=settings.log.level, text=settings.log.format == "text")
     try:
         connector = Connector(settings, telemetry)
+        ProcessCollector(registry=telemetry.registry)  # of the whole process: only who has it to himself may show it
+        _collect_rarely(settings.buffer.records)
+        code = _run(connector.run())
     except ConfigurationInvalid as error:
         _refuse(error)
-    ProcessCollector(registry=telemetry.registry)  # of the whole process: only who has it to himself may show it
-    _collect_rarely(settings.buffer.records)
-    raise typer.Exit(_run(connector.run()))
+    raise typer.Exit(code)
 
 
 @app.command()

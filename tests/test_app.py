@@ -1,40 +1,64 @@
 import io
 import json
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from connector.app import Connector
 from connector.braze import Endpoint
-from connector.settings import Settings
+from connector.settings import ConfigurationInvalid, Settings
 from connector.telemetry import Telemetry
+
+
+def settings(**sections: Any) -> Settings:
+    """The smallest configuration, with whole sections put in its place."""
+    return Settings.model_validate(
+        {
+            "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"},
+            "topics": {"audiences": {"kind": "audience"}},
+            "braze": {"endpoint": "http://127.0.0.1:1", "api_key": "not-a-real-key"},
+        }
+        | sections
+    )
 
 
 @pytest.mark.parametrize("kind", ["audience", "event", "campaign"])
 async def test_the_source_knows_whether_triggers_are_among_its_topics(kind: str) -> None:
-    settings = Settings.model_validate(
-        {
-            "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"},
-            "topics": {"audiences": {"kind": "audience"}, "more": {"kind": kind}},
-            "braze": {"endpoint": "http://127.0.0.1:1", "api_key": "not-a-real-key"},
-        }
-    )
+    chosen = settings(topics={"audiences": {"kind": "audience"}, "more": {"kind": kind}})
 
-    assert Connector(settings, Telemetry(output=None)).source._beside_triggers is (kind == "campaign")
+    assert Connector(chosen, Telemetry(output=None)).source._beside_triggers is (kind == "campaign")
+
+
+@pytest.mark.parametrize(
+    ("host", "fault"),
+    [
+        ("127.0.0.1", "http.port: {port} is in use: choose another (0: any free one), or end what listens there"),
+        ("192.0.2.1", "http.host: 192.0.2.1 is no address of this machine: give one, or 0.0.0.0 for all of them"),
+        ("host.invalid", "http.host: host.invalid is no address of this machine: give one, or 0.0.0.0 for all of them"),
+    ],
+)
+async def test_where_nobody_can_listen_the_key_is_named_and_nothing_is_begun(host: str, fault: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        connector = Connector(settings(http={"host": host, "port": port}), Telemetry(output=None))
+
+        with pytest.raises(ConfigurationInvalid) as refused:
+            await connector.run(handle_signals=False)
+
+    assert refused.value.faults == [fault.format(port=port)]
+    assert connector.source.ticked_at == 0
+    assert connector._client._session is not None
+    assert connector._client._session.closed
 
 
 async def test_a_key_file_that_is_written_badly_at_a_rotation_is_logged_without_what_it_holds(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("planted-secret\nplanted-secret", encoding="utf-8")
-    settings = Settings.model_validate(
-        {
-            "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"},
-            "topics": {"audiences": {"kind": "audience"}},
-            "braze": {"endpoint": "http://127.0.0.1:9", "api_key_file": str(file)},
-        }
-    )
+    chosen = settings(braze={"endpoint": "http://127.0.0.1:9", "api_key_file": str(file)})
     log = io.StringIO()
-    client = Connector(settings, Telemetry(output=log))._client
+    client = Connector(chosen, Telemetry(output=log))._client
     await client.open()
 
     for _ in range(2):

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +104,20 @@ def test_what_the_machine_lacks_is_one_line_a_fault_and_exit_code_2(tmp_path: Pa
     files, properties = result.stderr.splitlines()
     assert files == f"braze.api_key_file: {absent} cannot be read: No such file or directory; is it mounted?"
     assert properties.startswith("kafka.foo.bar: librdkafka refuses it: ")
+
+
+def test_a_port_in_use_is_a_wrong_configuration(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        http = {"host": "127.0.0.1", "port": port}
+        path = configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1", http=http)
+        process = subprocess.run(
+            [*COMMAND, "run", "--config", str(path)], capture_output=True, text=True, timeout=60, check=False
+        )
+
+    assert process.returncode == 2
+    assert f"http.port: {port} is in use: " in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "-1"])
