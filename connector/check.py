@@ -99,15 +99,18 @@ _PRODUCER_ONLY = {"enable.idempotence", "linger.ms", "message.timeout.ms"}
 
 
 def _dead_letter_topic(admin: AdminClient, settings: Settings, exists: bool) -> Finding:
-    """It must exist, and be able to hold the largest original plus our headers."""
+    """It must exist, be able to hold the largest original plus our headers, and keep letters of old records."""
     name = settings.dead_letter_topic
     if not exists:
         return Finding("refused", name, "the dead-letter topic does not exist: make it; `run` halts without it")
-    sizes = _message_bytes(admin, [name, *settings.topics])
+    topics = _configurations(admin, [name, *settings.topics])
+    sizes = {topic: int(values["max.message.bytes"]) for topic, values in topics.items()}
     if name not in sizes:
-        return Finding(
-            "warning", name, "its max.message.bytes cannot be read: see that it exceeds the topics' by 8 KiB"
+        text = (
+            "its configuration cannot be read: see that its max.message.bytes exceeds the topics' by 8 KiB, and that"
+            " its message.timestamp.type is LogAppendTime"
         )
+        return Finding("warning", name, text)
     needed = max((sizes.get(topic, _DEFAULT_MESSAGE_BYTES) for topic in settings.topics), default=0) + _HEADERS_BYTES
     if sizes[name] < needed:
         text = (
@@ -115,19 +118,28 @@ def _dead_letter_topic(admin: AdminClient, settings: Settings, exists: bool) -> 
             f" set it to {needed} or more; a letter that does not fit halts `run`"
         )
         return Finding("refused", name, text)
+    keeps_ms = int(topics[name].get("retention.ms", "-1"))
+    if keeps_ms >= 0 and topics[name].get("message.timestamp.type") == "CreateTime":
+        text = (
+            f"a letter keeps its record's timestamp, from which retention.ms ({keeps_ms}) counts: letters of older"
+            " records are deleted within minutes. Set message.timestamp.type to LogAppendTime"
+        )
+        return Finding("warning", name, text)
     return Finding("ok", name, f"holds records of up to {sizes[name]} bytes")
 
 
-def _message_bytes(admin: AdminClient, topics: list[str]) -> dict[str, int]:
-    """`max.message.bytes` of each topic that may be asked."""
-    sizes: dict[str, int] = {}
+def _configurations(admin: AdminClient, topics: list[str]) -> dict[str, dict[str, str]]:
+    """The configuration of each topic that may be asked, `max.message.bytes` in it."""
+    found: dict[str, dict[str, str]] = {}
     asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics])
     for resource, answer in asked.items():
         try:
-            sizes[resource.name] = int(answer.result(timeout=_CALL_S)["max.message.bytes"].value)
-        except (KafkaException, KeyError, TypeError, TimeoutError):
+            entries = answer.result(timeout=_CALL_S)
+        except (KafkaException, TimeoutError):
             continue  # an old broker, or no permission: told by whoever needs it
-    return sizes
+        if "max.message.bytes" in entries:
+            found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
+    return found
 
 
 async def _registry(settings: Settings) -> AsyncIterator[Finding]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
+import yaml
+from confluent_kafka.admin import NewTopic
 
-from connector import __version__
+from connector import __version__, check
 from connector.records import Kind
+from connector.settings import load
 from tests.real.children import until
 from tests.real.stage import Stage
 
@@ -78,3 +82,36 @@ def test_without_its_topic_a_dead_letter_waits_and_nothing_is_dropped(stage: Sta
     replica.until_ready()
     replica.leave()
     assert stage.faults() == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "verdict", "words"),
+    [
+        ({}, "warning", "message.timestamp.type"),
+        ({"message.timestamp.type": "LogAppendTime"}, "ok", "holds records"),
+        ({"retention.ms": "-1"}, "ok", "holds records"),
+        ({"max.message.bytes": "2000"}, "refused", "max.message.bytes"),
+    ],
+    ids=["default", "log-append", "for-ever", "too-small"],
+)
+def test_check_looks_whether_the_dead_letter_topic_keeps_letters(
+    stage: Stage, tmp_path: Path, config: dict[str, str], verdict: str, words: str
+) -> None:
+    """A letter keeps its record's timestamp: by default an old one would be gone within minutes."""
+    for topic in stage.topics.values():
+        stage.broker.create_topic(topic)
+    letters = NewTopic(stage.dead_letters, 1, 1, config={"max.message.bytes": "2000000", **config})
+    stage.broker.admin.create_topics([letters])[stage.dead_letters].result(30)
+    document = {
+        "kafka": {"bootstrap.servers": stage.broker.address, "group.id": stage.group},
+        "topics": {topic: {"kind": kind.value} for kind, topic in stage.topics.items()},
+        "dead_letter_topic": stage.dead_letters,
+        "braze": {"endpoint": "http://127.0.0.1:1", "api_key": "none"},
+    }
+    file = tmp_path / "connector.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    (finding,) = [each for each in check._kafka(load(file)) if each.subject == stage.dead_letters]
+
+    assert finding.verdict == verdict
+    assert words in finding.text
