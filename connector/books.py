@@ -28,9 +28,6 @@ MAP_FULL_CHARS: int = 3_000
 """On topics whose map must not be cut, a partition takes only so much that its map stays shorter than this, whatever is
 settled first: three quarters of what a commit's metadata may hold. The rest is for claims."""
 
-_POLL_RECORDS: int = 500
-"""What a partition may bring next."""
-
 _ASKED_MAX: int = 8
 """Commits without an answer that are remembered: while the coordinator is away one is tried about every second."""
 
@@ -360,13 +357,12 @@ class Books:
         self._stopped.add(topic)
 
     def held_back(self) -> frozenset[Assignment]:
-        """Stays that must take nothing new: of a stopped topic, or without room for it in their maps."""
-        return frozenset(
-            stay
-            for stay, account in self.accounts.items()
-            if stay.topic in self._stopped
-            or not account.has_room(_POLL_RECORDS, account.ledger.next_offset + _POLL_RECORDS)
-        )
+        """Stays that must take nothing new, because their topic is stopped.
+
+        Not those that have no room: they have it again in a moment, and a partition that is paused and resumed fetches
+        nothing for up to a second. What they bring waits in the intake, within the source's bounds.
+        """
+        return frozenset(stay for stay in self.accounts if stay.topic in self._stopped)
 
     def close(self, stays: Iterable[Assignment]) -> dict[str, int]:
         """Partitions have left; returns the unsettled records by topic, which their next owner consumes again."""
