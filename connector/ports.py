@@ -167,7 +167,7 @@ class Source(Protocol):
         ...
 
     def hold_back(self, stays: frozenset[Assignment]) -> None:
-        """These take nothing new until they are named no more: what a commit can tell of them is full."""
+        """These take nothing new until they are named no more: their topic has halted."""
         ...
 
     async def close(self) -> None:
