@@ -113,7 +113,8 @@ class Account:
         if ledger.has_inheritance_ahead:  # what is not settled between these is still to come
             unsettled += ledger.inherited_ranges
             end = max(end, ledger.inheritance_top)
-        return settled_chars_most(unsettled, end - ledger.committable) <= MAP_FULL_CHARS
+        coming = end - ledger.next_offset
+        return settled_chars_most(unsettled, ledger.ranges_most, coming, end - ledger.committable) <= MAP_FULL_CHARS
 
     def offset_map(self, settle_until_ms: int, writer: str, *, closed: bool) -> OffsetMap:
         """What goes beside the committable offset."""

@@ -30,7 +30,7 @@ class Ledger:
 
     __slots__ = (
         "_claims", "_committed", "_inherited", "_inherited_claims", "_inherited_ends", "_next", "_open", "_order",
-        "_version", "stay",
+        "_ranges", "_version", "stay",
     )  # fmt: skip
 
     def __init__(self, stay: Assignment, start: int, inherited: OffsetMap) -> None:
@@ -42,6 +42,7 @@ class Ledger:
         self._next = start
         self._order: deque[int] = deque()
         self._open: set[int] = set()
+        self._ranges = len(inherited.settled)
         self._version = 0  # rises with everything that a commit has to tell
         self._committed: tuple[int, int] = (start, 0)  # offset and version of the last acknowledged commit
 
@@ -90,6 +91,14 @@ class Ledger:
         return max((ranges[-1][1] for ranges in (self._inherited, self._inherited_claims) if ranges), default=0)
 
     @property
+    def ranges_most(self) -> int:
+        """No fewer than there are settled ranges above `committable`.
+
+        They are counted when a commit is written; each offset that was settled since may have made one more.
+        """
+        return self._ranges
+
+    @property
     def inherited_ranges(self) -> int:
         """How many ranges were inherited as settled."""
         return len(self._inherited)
@@ -118,6 +127,8 @@ class Ledger:
             return
         if offsets[0] < self._next:
             raise LedgerFault(f"{self.stay}: offset {offsets[0]} was handed out again, below {self._next}")
+        holes = offsets[-1] + 1 - self._next - len(offsets)
+        self._ranges += min(holes, len(offsets))
         self._order.extend(offsets)
         self._open.update(offsets)
         self._next = offsets[-1] + 1
@@ -125,6 +136,7 @@ class Ledger:
     def skip_to(self, next_offset: int) -> None:
         """Note that everything below `next_offset` was seen and needs no work of ours (inherited records)."""
         self._next = max(self._next, next_offset)
+        self._ranges += 1
 
     def settle(self, offset: int) -> None:
         """Close one offset.
@@ -137,6 +149,7 @@ class Ledger:
         except KeyError:
             raise LedgerFault(f"{self.stay}: offset {offset} was settled but is not open") from None
         self._claims.pop(offset, None)
+        self._ranges += 1
         self._version += 1
 
     def settle_all(self, offsets: Sequence[int]) -> int:
@@ -144,6 +157,7 @@ class Ledger:
         before = len(self._open)
         self._open.difference_update(offsets)
         closed = before - len(self._open)
+        self._ranges += closed
         self._version += closed
         if self._claims:
             for offset in offsets:
@@ -191,7 +205,9 @@ class Ledger:
         base = self.committable
         ranges = self._settled_between_open()
         ahead = [(max(start, self._next), end) for start, end in self._inherited if end > max(self._next, base)]
-        return tuple(joined([*ranges, *ahead])) if ahead else tuple(ranges)
+        above = tuple(joined([*ranges, *ahead])) if ahead else tuple(ranges)
+        self._ranges = len(above)
+        return above
 
     def _settled_between_open(self) -> list[Range]:
         """What was seen above the lowest open offset and is not open, ascending and apart."""

@@ -112,20 +112,23 @@ def encode(offsets: OffsetMap, base: int, chars_max: int = METADATA_CHARS_MAX) -
     return Encoded(text, sum(end - start for start, end in ranges[fits:]))
 
 
-def settled_chars_most(unsettled: int, span: int) -> int:
+def settled_chars_most(unsettled: int, ranges: int, coming: int, span: int) -> int:
     """Characters that the settled offsets of a map may come to take, in whichever order the rest of them is settled.
 
-    Every range ends at an offset that was not settled, so there are no more ranges than these; and of the lengths that
-    make the span, only so many can be long.
+    Settling one offset makes at most one range more, and every range lies behind an offset that is not settled: so
+    there are never more of them than half of both together. A length is long only where a range is settled already, or
+    where so many offsets are, or become, the same.
 
     Args:
         unsettled: Offsets in the span that are not settled yet.
+        ranges: Of settled offsets, as of now.
+        coming: Of the span, what is not admitted yet: there may be holes in it, which count as settled.
         span: From the committed offset to one past the highest.
     """
-    lengths = 2 * (unsettled + 1)
+    lengths = 2 * (min(unsettled, (ranges + unsettled) // 2) + 1)
     runs, long = lengths, 128
     while long <= span:
-        runs += min(span // long, lengths)
+        runs += min(lengths, ranges + 2 * (unsettled // long) + coming // long + 2)
         long <<= 7
     bitmap = (span + 7) // 8 + _DEFLATE_LEAST
     return _KEY_CHARS + _base64_chars(min(runs, bitmap))

@@ -305,7 +305,11 @@ class Pipeline:
     def waits(self) -> dict[str, str]:
         """What is waited for though nobody has to mend anything here: reasons, and what to know of each."""
         troubles = {each.reason: each.detail for each in self.troubles.present.values() if not each.halts}
-        return troubles | self.delivery.waits(self._clock.now())
+        return troubles | self._waits()
+
+    def _waits(self) -> dict[str, str]:
+        now = self._clock.now()
+        return self.delivery.waits(now) | self._stays.waits(now)
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
@@ -475,8 +479,8 @@ class Pipeline:
             self._tell_waits()
 
     def _tell_waits(self) -> None:
-        """A line in the log when Braze begins to keep us waiting, and one when it ends."""
-        waits = self.delivery.waits(self._clock.now())
+        """A line in the log when a long wait begins that nobody here has to mend, and one when it ends."""
+        waits = self._waits()
         for reason in waits.keys() - self._told_waits:
             self.telemetry.log("warning", "wait_began", reason=reason, detail=waits[reason])
         for reason in self._told_waits - waits.keys():

@@ -24,6 +24,9 @@ from connector.unread import Unread
 _POOLS: Final = {Endpoint.TRACK: (Kind.AUDIENCE, Kind.EVENT), Endpoint.TRIGGER: (Kind.CAMPAIGN,)}
 """What shares each endpoint's quota."""
 
+_FULL_TOLD_S: Final = 30.0
+"""In a backlog every partition has no room now and then."""
+
 
 class Stays:
     """The partitions of this process.
@@ -69,6 +72,7 @@ class Stays:
         self._clock = clock
         self._telemetry = telemetry
         self._partitions: Mapping[str, int] = {}
+        self._full_since: dict[Assignment, float] = {}  # stays whose next chunk has no room in a commit
 
     # ---- they come ------------------------------------------------------------------------------------------------
 
@@ -100,9 +104,24 @@ class Stays:
 
     def bring_back(self) -> None:
         """Give back what was set aside of stays that may go on now."""
+        full: dict[Assignment, float] = {}
         for stay in self._intake.aside:
             if self.may_begin(self._intake.first_aside(stay)):
                 self._intake.bring_back(stay)
+            elif not self._books.accounts[stay].is_sealed:
+                full[stay] = self._full_since.get(stay, self._clock.now())
+        self._full_since = full
+
+    def waits(self, now: float) -> dict[str, str]:
+        """Partitions of which nothing new has begun for long, and why."""
+        return {
+            f"no_room:{stay.name}": (
+                f"{self._books.accounts[stay].ledger.open_count} records of {stay.name} are not settled, and a commit"
+                " cannot tell of more: nothing new of it begins until some are; are their campaigns paused in Braze?"
+            )
+            for stay, since in self._full_since.items()
+            if now - since > _FULL_TOLD_S and stay in self._books.accounts
+        }
 
     # ---- they go --------------------------------------------------------------------------------------------------
 

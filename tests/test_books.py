@@ -523,20 +523,20 @@ def test_a_map_that_must_not_be_cut_is_not_whatever_is_settled_first(stay: Assig
         take_in(books, account)
 
 
-def test_a_record_that_stays_open_does_not_stop_what_comes_behind_it() -> None:
-    """A trigger of a paused campaign may wait for hours."""
-    books, account, _ = filled(CAMPAIGNS)
-    first, taken = account.ledger.committable, account.ledger.next_offset
+@pytest.mark.parametrize(("parked", "behind"), [(1, 300_000), (60, 150_000), (700, 60_000), (1_400, 20_000)])
+def test_what_stays_open_does_not_stop_what_comes_behind_it(parked: int, behind: int) -> None:
+    """Triggers of a paused campaign may wait for hours, and everything else goes on."""
+    books = Books(KINDS, 5.0, "writer")
+    account = opened(books, CAMPAIGNS)
+    account.ledger.admit(range(parked))
 
-    while taken < 200_000:
-        for offset in range(first + 1, account.ledger.next_offset):
-            if account.ledger.is_open(offset):
-                books.settle_one(CAMPAIGNS, offset, Fate.DELIVERED)
-        more = take_in(books, account, 500)
-        assert more
-        taken += more
+    for first in range(parked, parked + behind, 500):
+        books.commit_of(account, AT_MS, closed=False)
+        assert account.has_room(500, first + 500)
+        account.ledger.admit(range(first, first + 500))
+        account.ledger.settle_all(range(first, first + 500))
 
-    assert account.ledger.committable == first
+    assert account.ledger.committable == 0
 
 
 def test_however_full_a_map_is_a_trigger_can_be_claimed() -> None:

@@ -177,6 +177,13 @@ class LedgerAgainstSets(RuleBasedStateMachine):
         self.books.settle(offset)
         self.open.discard(offset)
 
+    @rule()
+    def count_ranges(self) -> None:
+        """Not after each step: counting makes it exact."""
+        most = self.books.ranges_most
+        assert most >= len(self.books.settled_above())
+        assert self.books.ranges_most == len(self.books.settled_above())
+
     @invariant()
     def nothing_open_lies_below_the_commit(self) -> None:
         assert self.books.open_count == len(self.open)

@@ -226,6 +226,27 @@ def test_a_partition_that_is_handed_over_in_the_middle_of_a_backlog_repeats_noth
     assert max(sent.values()) == 1
 
 
+def test_a_partition_that_has_no_room_for_long_is_told_of_by_name() -> None:
+    """Half of its triggers are of a campaign that is paused: more than a commit could tell of behind them."""
+    paused = {"do": "campaign", "state": "paused", "match": {"campaign_id": "campaign-1"}}
+    loop = VirtualLoop()
+    said: dict[str, str] = {}
+
+    async def whole() -> None:
+        world = TriggerBacklog(calm(partitions=1, buffer=100_000, braze_faults=[paused]), loop)
+        playing = asyncio.get_running_loop().create_task(world.play(cured=False))
+        await asyncio.sleep(60.0)
+        said.update(world._replicas[0].pipeline.waits())
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
+        await world._replicas[0].kill(world._group)
+
+    run_virtually(loop, whole())
+
+    assert "are not settled, and a commit cannot tell of more" in said["no_room:campaigns[0]"]
+    assert "campaigns_parked" in said
+
+
 def test_a_backlog_of_triggers_that_are_claimed_is_sent_to_its_end() -> None:
     scenario = calm(partitions=1, buffer=100_000, campaigns="at_most_once")
     loop = VirtualLoop()
