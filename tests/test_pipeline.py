@@ -240,6 +240,7 @@ def test_a_partition_that_has_no_room_for_long_is_told_of_by_name() -> None:
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
         await world._replicas[0].kill(world._group)
+        await world._group.close()
 
     run_virtually(loop, whole())
 
