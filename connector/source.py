@@ -489,7 +489,9 @@ class KafkaSource:
             try:
                 found = consumer.list_topics(topic, timeout=_ERRAND_CALL_S).topics[topic]
             except KafkaException:
-                return  # told by the error callback; asked again with the next errand
+                # Told by the error callback. Until it is known how many there are, our share of the quota is none.
+                self._metadata_at = time.monotonic() + _ERRAND_S
+                return
             if found.error is None and found.partitions:
                 counts[topic] = len(found.partitions)
                 self._cure(f"topic_missing:{topic}")

@@ -789,3 +789,19 @@ def test_how_long_it_waits_before_it_makes_another_consumer(
     still._live()
 
     assert waited == waits
+
+
+def test_metadata_that_did_not_come_is_asked_for_again_with_the_next_errand(
+    still: KafkaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it this replica sends nothing."""
+    monkeypatch.setattr("connector.source.time.monotonic", lambda: 1000.0)
+
+    class Away(Described):
+        def list_topics(self, topic: str, timeout: float) -> Any:  # noqa: ARG002  # its signature
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    still._errand_at = 2000.0
+    still._run_errands(Away())
+
+    assert still._metadata_at == 1005.0
