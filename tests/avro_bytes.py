@@ -71,6 +71,15 @@ def encoded(avro_type: AvroType, value: Any) -> bytes:  # noqa: C901, PLR0912  #
     return varint(len(items)) + b"".join(items) + b"\0" if items else b"\0"
 
 
+def doubling(levels: int) -> Any:
+    """A record that holds another one twice, which holds another one twice, and so on: few types, many ways."""
+    inner: Any = "long"
+    for level in range(levels):
+        fields = [{"name": "a", "type": inner}, {"name": "b", "type": f"L{level - 1}" if level else "long"}]
+        inner = {"type": "record", "name": f"L{level}", "fields": fields}
+    return inner
+
+
 def plain(value: Any) -> Any:
     """A decoded value without the names of its records."""
     if isinstance(value, tuple):

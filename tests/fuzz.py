@@ -33,6 +33,7 @@ from connector.records import Assignment, KafkaRecord, Kind, Outbound
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES
 from connector.translation import Translator
+from tests.avro_bytes import doubling
 from tests.sent_objects import AUDIENCES, CAMPAIGNS, EVENTS, Consumed, attributes, event, trigger
 
 AT_MS = 1_790_000_000_000
@@ -142,6 +143,17 @@ def schema_texts() -> list[str]:
     return [(PACKAGED_SCHEMAS / file).read_text(encoding="utf-8") for file in SCHEMA_FILES.values()]
 
 
+TREE = {
+    "type": "record",
+    "name": "Tree",
+    "fields": [
+        {"name": "many", "type": ["null", "string", {"type": "array", "items": "Tree"}]},
+        {"name": "named", "type": {"type": "map", "values": "Tree"}},
+    ],
+}
+TANGLED = (TREE, {"type": "map", "values": TREE}, doubling(40))
+
+
 def warped(rng: Random, node: Any) -> Any:
     """A schema with a few parts dropped, doubled, swapped for others, or of another type."""
     if rng.random() < 0.03:
@@ -156,12 +168,21 @@ def warped(rng: Random, node: Any) -> Any:
     return node
 
 
+def tangled(rng: Random) -> Any:
+    """A schema one of whose types holds itself, or another, more than once."""
+    schema = json.loads(rng.choice(schema_texts()))
+    rng.choice(schema["fields"])["type"] = rng.choice(TANGLED)
+    return schema
+
+
 def fuzz_schemas(rng: Random) -> None:
     """A writer schema that may be anything: it is compiled, or refused in words; and then it meets bytes."""
     text = json.dumps(warped(rng, json.loads(rng.choice(schema_texts()))))
     if rng.random() < 0.1:
         text = damaged(rng, text.encode()).decode("utf-8", "replace")
     kind = rng.choice(list(Kind))
+    if rng.random() < 0.05:
+        text = json.dumps(tangled(rng))
     made = Translator(
         STAYS[kind].topic,
         kind,

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _SLOTS_MAX: Final = 16
 
+_NODES_MAX: Final = 10_000
+"""Of a program. Types that hold another one twice are written out twice: they would double with each level."""
+
 _NEAR: Final = 2
 """What comes nearer to a limit on bytes than by this factor is left to those who measure it."""
 
@@ -234,6 +237,7 @@ class _Program:
     def __init__(self, caught: _Caught) -> None:
         self._caught = caught
         self._open: list[AvroType] = []
+        self._met = 0
 
     def of(self, writer: WriterSchema, reader: WriterSchema | None) -> Node:
         """The whole program."""
@@ -244,6 +248,7 @@ class _Program:
 
     def _node(self, writer: AvroType, reader: AvroType | None, path: str | None) -> Node:
         """One value at a path; None: somewhere that no path leads to."""
+        self._count()
         if writer.kind == "union":
             return node(What.UNION, len(writer.items), inner=[self._node(each, reader, path) for each in writer.items])
         read = reading(writer, reader, "") if reader is not None else writer
@@ -273,26 +278,32 @@ class _Program:
         for written in writer.fields.values():
             into = pairs.get(written.name)
             if into is None:
-                inner.append(_unread(written.type, self._open))
+                inner.append(self._unread(written.type, self._open))
             else:
                 below = None if path is None else f"{path}.{into.name}" if path else into.name
                 inner.append(self._node(written.type, into.type if reader is not None else None, below))
         self._open.pop()
         return node(What.RECORD, len(inner), inner=inner)
 
+    def _unread(self, writer: AvroType, around: list[AvroType]) -> Node:
+        """Steps over a field that the reader does not have: its text may be anything."""
+        self._count()
+        if writer.kind == "union":
+            return node(What.UNION, len(writer.items), inner=[self._unread(each, around) for each in writer.items])
+        if writer.kind in _MANY:
+            return node(_MANY[writer.kind], 0, inner=[self._unread(writer.items[0], around)])
+        if writer.kind == "record":
+            if writer in around:
+                raise _NotPlain
+            fields = [self._unread(each.type, [*around, writer]) for each in writer.fields.values()]
+            return node(What.RECORD, len(fields), inner=fields)
+        return _leaf(writer, UNCAUGHT, is_read=False)
 
-def _unread(writer: AvroType, around: list[AvroType]) -> Node:
-    """Steps over a field that the reader does not have: its text may be anything."""
-    if writer.kind == "union":
-        return node(What.UNION, len(writer.items), inner=[_unread(each, around) for each in writer.items])
-    if writer.kind in _MANY:
-        return node(_MANY[writer.kind], 0, inner=[_unread(writer.items[0], around)])
-    if writer.kind == "record":
-        if writer in around:
+    def _count(self) -> None:
+        """One more value is met."""
+        self._met += 1
+        if self._met > _NODES_MAX:
             raise _NotPlain
-        fields = [_unread(each.type, [*around, writer]) for each in writer.fields.values()]
-        return node(What.RECORD, len(fields), inner=fields)
-    return _leaf(writer, UNCAUGHT, is_read=False)
 
 
 def _leaf(writer: AvroType, slot: int, *, is_read: bool) -> Node:

@@ -40,21 +40,41 @@ _LEVELS_AROUND: Final = 8
 """Levels that a request puts around a value, with room to spare: the whole must not be the one that is too deep."""
 
 _DEPTH_MAX: Final = 100
-"""Deeper types, above all those nested in themselves, are always measured: orjson takes 254 levels."""
+"""Deeper types are always measured: orjson takes 254 levels."""
+
+_Bound = tuple[float, float, int]
+"""Fixed, rate, and how many types are nested in it."""
+
+_ENDLESS: Final[_Bound] = (inf, inf, 0)
+"""Of what holds itself: always measured."""
 
 
-def json_bound(avro_type: AvroType, depth: int = 0) -> tuple[float, float]:
+def json_bound(avro_type: AvroType) -> tuple[float, float]:
     """(fixed, rate) of the inequality above."""
-    if depth > _DEPTH_MAX:
-        return inf, inf
+    fixed, rate, _ = _bound(avro_type, {})
+    return fixed, rate
+
+
+def _bound(avro_type: AvroType, known: dict[int, _Bound]) -> _Bound:
+    """Every type is looked into once: one that holds another twice, or itself, would double with each level."""
+    bound = known.get(id(avro_type))
+    if bound is None:
+        known[id(avro_type)] = _ENDLESS  # for those who meet it again before its own is known
+        inner = [_bound(item, known) for item in (*avro_type.items, *(each.type for each in avro_type.fields.values()))]
+        levels = max((part[2] + 1 for part in inner), default=0)
+        bound = _ENDLESS if levels > _DEPTH_MAX else (*_from_inner(avro_type, inner), levels)
+        known[id(avro_type)] = bound
+    return bound
+
+
+def _from_inner(avro_type: AvroType, inner: list[_Bound]) -> tuple[float, float]:
+    """(fixed, rate) of a type, from those of its items or fields."""
     if instant_of(avro_type) is not None:
         return _FIXED["long"], 0
     if avro_type.kind == "record":
-        inner = [json_bound(field.type, depth + 1) for field in avro_type.fields.values()]
         names = sum(len(orjson.dumps(name)) + _AROUND_NAME for name in avro_type.fields)
-        return 2 + names + sum(fixed for fixed, _ in inner), max((rate for _, rate in inner), default=0)
+        return 2 + names + sum(part[0] for part in inner), max((part[1] for part in inner), default=0)
     if avro_type.kind in {"array", "map", "union"}:
-        inner = [json_bound(item, depth + 1) for item in avro_type.items]
         fixed, rate = max((part[0] for part in inner), default=0), max((part[1] for part in inner), default=0)
         if avro_type.kind == "union":
             return fixed, rate

@@ -11,7 +11,7 @@ from connector.express.plan import compile_lane
 from connector.mapping import MappingRules, default_document, override
 from connector.records import Kind
 from connector.schema import WriterSchema
-from tests.avro_bytes import schema_text
+from tests.avro_bytes import doubling, schema_text
 from tests.express.both_ways import Ways
 from tests.mapping_samples import SCHEMAS
 from tests.mapping_samples import THEN as NOW
@@ -67,6 +67,16 @@ def test_records_of_another_version_of_our_schema_are_read_as_ours() -> None:
 
     sound = written(schema, value)
     assert both.compare([sound, sound[:-1] + b"\xff"]) == 2  # nobody reads the last field: it may hold any bytes
+
+
+@pytest.mark.parametrize("reader", [None, SCHEMAS[Kind.EVENT]], ids=["read", "unread"])
+def test_a_schema_that_doubles_with_each_level_has_none_and_takes_no_doubling_time(reader: WriterSchema | None) -> None:
+    def writer(levels: int) -> WriterSchema:
+        fields = [*OLDER_EVENT["fields"], {"name": "doubling", "type": doubling(levels)}]
+        return WriterSchema({**OLDER_EVENT, "fields": fields})
+
+    assert has_lane(Kind.EVENT, writer(5), reader)
+    assert not has_lane(Kind.EVENT, writer(60), reader)
 
 
 def promoted(field: str, written_as: Any) -> WriterSchema:

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.decode import WriterSchema, compile_decoder
+from connector.mapping import MappingRules, compile_mapping, default_document, override
 from connector.mapping.document import MappingInvalid
 from connector.mapping.places import ATTRIBUTES, PROPERTIES, TRIGGER_PROPERTIES
 from connector.mapping.sizes import avro_bytes_safe, json_bound, refuse_larger
 from connector.mapping.values import Values
-from connector.records import Rejected
-from tests.avro_bytes import encoded, our_schema, schemas_with_values, values
+from connector.records import Kind, Rejected
+from tests.avro_bytes import doubling, encoded, our_schema, schemas_with_values, values
 
 ATTRIBUTE_MAP = our_schema("ProfileEvent").root.fields["properties"].type
 
@@ -60,6 +61,67 @@ def test_what_is_nested_in_itself_is_always_measured() -> None:
     nested = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
 
     assert avro_bytes_safe(WriterSchema(nested).root, 10**9) == 0
+
+
+JSON_VALUE = {
+    "type": "record",
+    "name": "JsonValue",
+    "fields": [
+        {
+            "name": "value",
+            "type": [
+                "null",
+                "string",
+                "double",
+                {"type": "array", "items": "JsonValue"},
+                {"type": "map", "values": "JsonValue"},
+            ],
+        }
+    ],
+}
+CATEGORY = {
+    "type": "record",
+    "name": "Category",
+    "fields": [
+        {"name": "name", "type": "string"},
+        {"name": "parent", "type": ["null", "Category"]},
+        {"name": "replaced_by", "type": ["null", "Category"]},
+    ],
+}
+
+
+@pytest.mark.parametrize("source", [JSON_VALUE, CATEGORY], ids=["json", "category"])
+def test_what_is_nested_in_itself_twice_is_looked_into_once(source: Any) -> None:
+    time = {"type": "long", "logicalType": "timestamp-millis"}
+    fields = {"user": "string", "name": "string", "at": time, "properties": {"type": "map", "values": source}}
+    schema = WriterSchema(
+        {"type": "record", "name": "E", "fields": [{"name": name, "type": kind} for name, kind in fields.items()]}
+    )
+    words = {"user": {"external_id": "user", "braze_id": None}, "name": "name", "time": "at"}
+
+    compile_mapping(override(default_document(Kind.EVENT), words), schema, MappingRules())
+    assert avro_bytes_safe(schema.root.fields["properties"].type, 10**9) == 0
+
+
+def test_shared_types_are_looked_into_once() -> None:
+    # Names and brackets alone are more than any limit, yet no level takes longer than the one before.
+    fixed, rate = json_bound(WriterSchema(doubling(60)).root)
+
+    assert 2**60 < fixed < 2**68
+    assert rate == 6
+
+
+def test_too_deep_is_too_deep_by_whatever_way() -> None:
+    """The second way to a type that is known by then may be the longer one."""
+    fields: list[Any] = [{"name": "f0", "type": {"type": "record", "name": "L0", "fields": []}}]
+    for level in range(1, 150):
+        inner = [{"name": "x", "type": f"L{level - 1}"}]
+        fields.append({"name": f"f{level}", "type": {"type": "record", "name": f"L{level}", "fields": inner}})
+    root = WriterSchema({"type": "record", "name": "R", "fields": fields}).root
+
+    assert avro_bytes_safe(root.fields["f100"].type, 10**9) > 0
+    assert avro_bytes_safe(root.fields["f101"].type, 10**9) == 0
+    assert avro_bytes_safe(root, 10**9) == 0
 
 
 def test_a_record_whose_names_alone_are_too_long_is_always_measured() -> None:
