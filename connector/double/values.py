@@ -18,6 +18,9 @@ DROPPED: Final = object()
 
 ARRAY_ITEMS_MAX: Final = 500
 
+_YEAR_MAX: Final = 3000
+"""A later time is no time but text."""
+
 _LIST_OPERATIONS: Final = frozenset({"add", "remove"})
 _OBJECT_OPERATIONS: Final = frozenset({"$add", "$update", "$remove"})
 _TRUE: Final = frozenset({"1", "true", "t"})
@@ -41,14 +44,19 @@ def spoils_nested(thing: JsonObject) -> bool:
 
 
 def is_sound(nested: Any) -> bool:
-    """Whether nothing inside is null or an unreadable `$time`."""
+    """Whether nothing inside is null or a `$time` that is unreadable or too far away."""
     if type(nested) is dict:
         if "$time" in nested:
-            return instant(nested["$time"]) is not None
+            return _is_time(nested["$time"])
         return all(is_sound(value) for value in nested.values())
     if type(nested) is list:
         return all(is_sound(value) for value in nested)
     return nested is not None
+
+
+def _is_time(value: Any) -> bool:
+    found = instant(value)
+    return found is not None and found.year <= _YEAR_MAX
 
 
 def coerced(forced: ForcedType, value: Any) -> Any:
@@ -62,7 +70,7 @@ def coerced(forced: ForcedType, value: Any) -> Any:
     fits = {
         "number": kind in {int, float} or (kind is dict and value.keys() == {"inc"}),
         "string": kind is str,
-        "time": instant(value) is not None,
+        "time": _is_time(value),
         "array": kind is list or (kind is dict and bool(value) and value.keys() <= _LIST_OPERATIONS),
         "object": is_nested(value),
     }

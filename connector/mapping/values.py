@@ -6,6 +6,10 @@ all nested updates of the request.
 
 A record of one field that is a time is that time (`aiq.export.v1.Instant`). A `date` becomes `YYYY-MM-DD`, a decimal a
 number or a string by the operator's rule, a UUID and an enum their text. Other bytes, NaN and infinities are refused.
+
+Inside an attribute's object a time that Braze would not read drops all nested updates of the request, those of other
+records among them. So it is refused here: one beyond the year 3000, and whatever under a producer's own key `$time` is
+no ISO 8601 text. What is, is sent in the form of all our times: we read more spellings of it than Braze's pages name.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from connector.mapping.times import (
     iso_of_micros,
     iso_of_millis,
     iso_of_nanos,
+    millis_of_iso,
 )
 from connector.records import Rejected
 from connector.schema import AvroType
@@ -48,6 +53,12 @@ _ISO_OF_UNIT: Final[dict[str, Converter]] = {
 }
 
 _CLOCKS: Final[dict[str, Converter]] = {"time-millis": clock_of_millis, "time-micros": clock_of_micros}
+
+_TIME_KEY: Final = "$time"
+"""What Braze knows a time inside an object by."""
+
+_NESTED_YEAR_MAX: Final = "3000"
+"""As the first four characters of ISO 8601 text (page "Custom attributes": 0 to 3000)."""
 
 _INTEGER_BITS: Final = 63
 """Whole numbers beyond 64 bits with a sign are no JSON number that both sides would read alike."""
@@ -202,7 +213,7 @@ class Values:
 
     def _map(self, value_type: AvroType, where: str) -> Converter:
         table = self._shared(value_type, f"{where}{{}}", inside=True)
-        rule = self._place.nested_key
+        rule, has_times = self._place.nested_key, self._place.wraps_nested_times
 
         def nested(entries: dict[str, Any]) -> dict[str, Any]:
             converted: dict[str, Any] = {}
@@ -212,6 +223,8 @@ class Values:
                     if sent in converted:
                         raise Rejected("bad_name", "two nested keys become the same")
                     converted[sent] = table[type(value)](value)
+            if has_times and _TIME_KEY in converted:
+                converted[_TIME_KEY] = _told_time(converted[_TIME_KEY])
             return converted
 
         return nested
@@ -231,10 +244,15 @@ class Values:
         except Rejected as refused:
             raise MappingInvalid(f"{where}: {refused.detail}") from None
 
+        has_times = self._place.wraps_nested_times
+
         def nested(record: dict[str, Any]) -> dict[str, Any]:
-            return {
+            converted = {
                 names[name]: tables[name][type(value)](value) for name, value in record.items() if value is not None
             }
+            if has_times and _TIME_KEY in converted:
+                converted[_TIME_KEY] = _told_time(converted[_TIME_KEY])
+            return converted
 
         return nested
 
@@ -249,4 +267,17 @@ class Values:
 
 
 def _wrapped(iso: Converter) -> Converter:
-    return lambda value: {"$time": iso(value)}
+    return lambda value: {_TIME_KEY: _within_years(iso(value))}
+
+
+def _told_time(value: Any) -> str:
+    """What stands under a key `$time` of the producer's."""
+    if type(value) is not str:
+        raise Rejected("bad_value", "a nested $time that is no text")
+    return _within_years(iso_of_millis(millis_of_iso(value)))
+
+
+def _within_years(iso: str) -> str:
+    if iso[:4] > _NESTED_YEAR_MAX:
+        raise Rejected("bad_value", "a nested time beyond the year 3000")
+    return iso

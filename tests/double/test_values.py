@@ -89,6 +89,8 @@ def test_what_is_over_the_size_limit_leaves_the_value_as_it_was(value: Any) -> N
         ("string", 1, DROPPED),
         ("time", "2026-01-01", "2026-01-01"),
         ("time", "soon", DROPPED),
+        ("time", "3000-12-31", "3000-12-31"),
+        ("time", "3001-01-01", DROPPED),
         ("array", ["a"], ["a"]),
         ("array", {"add": ["a"]}, {"add": ["a"]}),
         ("array", {"a": 1}, DROPPED),
@@ -123,6 +125,9 @@ def test_nested_is_what_holds_objects(value: Any, expected: bool) -> None:
         ([{"a": None}], True),
         ({"a": {"$time": "soon"}}, True),
         ({"a": {"$time": "2026-01-01"}}, False),
+        ({"a": {"$time": "3000-12-31T23:59:59.999Z"}}, False),
+        ({"a": {"$time": "3001-01-01T00:00:00.000Z"}}, True),
+        ({"a": {"$time": {"$time": "2026-01-01"}}}, True),
         ({"a": 1}, False),
         (None, False),  # deletes the attribute, and is not inside one
         ([None], False),

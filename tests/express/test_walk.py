@@ -93,6 +93,10 @@ def test_fields_on_the_way_that_nobody_asks_for_are_still_looked_at() -> None:
     assert both.compare([sound, b"\x02\xff" + sound[3:]]) == 1  # event_id: text that is no UTF-8
 
 
+FAR = ("aiq.export.v1.Instant", {"epoch_millis": 32_535_216_000_000})
+"""The year 3001: inside an object of an attribute it would spoil the request."""
+
+
 # ---- what is declined ----------------------------------------------------------------------------------------------
 
 
@@ -108,6 +112,10 @@ def test_fields_on_the_way_that_nobody_asks_for_are_still_looked_at() -> None:
         (Kind.AUDIENCE, {"attributes": {"many": ["x"] * 501}}),
         (Kind.AUDIENCE, {"attributes": {"many": ["x" * 255] * 300}}),
         (Kind.AUDIENCE, {"attributes": {"inner": {"a": 1}}}),
+        (Kind.AUDIENCE, {"attributes": {"inner": {"at": FAR}}}),
+        (Kind.AUDIENCE, {"attributes": {"inner": {"$time": "whenever"}}}),
+        (Kind.AUDIENCE, {"attributes": {"inner": {"$time": "2026-09-21"}}}),
+        (Kind.AUDIENCE, {"attributes": {"$time": "2026-09-21"}}),
         (Kind.AUDIENCE, {"audience_id": ""}),
         (Kind.AUDIENCE, {"audience_id": " 12"}),
         (Kind.AUDIENCE, {"split_id": "x" * 300}),

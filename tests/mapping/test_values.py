@@ -69,6 +69,63 @@ def test_a_time_that_no_calendar_has(kind: Kind) -> None:
             assert bag_refusal(kind, {"at": nested}).reason == "bad_value"
 
 
+END_OF_3000 = 32_535_215_999_999
+
+
+def test_a_time_inside_an_attribute_ends_with_the_year_3000() -> None:
+    last, beyond = (("aiq.export.v1.Instant", {"epoch_millis": END_OF_3000 + more}) for more in (0, 1))
+
+    assert bag(Kind.AUDIENCE, {"m": {"at": last}}) == {"m": {"at": {"$time": "3000-12-31T23:59:59.999Z"}}}
+    rejected = bag_refusal(Kind.AUDIENCE, {"fine": 1, "m": {"at": beyond}})
+    assert (rejected.reason, rejected.detail) == (
+        "bad_value",
+        "attribute 'm': a nested time beyond the year 3000",
+    )
+    # Outside an object it is text to Braze, which spoils nothing.
+    assert bag(Kind.AUDIENCE, {"at": beyond, "l": [beyond]})["at"] == "3001-01-01T00:00:00.000Z"
+    assert bag(Kind.EVENT, {"m": {"at": beyond}}) == {"m": {"at": "3001-01-01T00:00:00.000Z"}}
+
+
+@pytest.mark.parametrize(
+    ("told", "sent"),
+    [
+        ("2026-09-21T14:13:20.123Z", ISO),
+        (" 2026-09-21T16:13:20.123456+02:00 ", ISO),
+        ("2026-09-21", "2026-09-21T00:00:00.000Z"),
+        ("2026-W39-1", "2026-09-21T00:00:00.000Z"),
+        ("3001-01-01T01:59+02:00", "3000-12-31T23:59:00.000Z"),
+    ],
+)
+def test_a_time_that_the_producer_tells_goes_in_the_form_of_ours(told: str, sent: str) -> None:
+    assert bag(Kind.AUDIENCE, {"m": {"$time": told}}) == {"m": {"$time": sent}}
+    assert bag(Kind.AUDIENCE, {"m": {" $time ": told}}) == {"m": {"$time": sent}}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "",
+        "whenever",
+        "0000-01-01",
+        "9999-12-31",
+        "3000-12-31T23:00-01:00",
+        "0001-01-01T00:00+01:00",
+        7,
+        True,
+        INSTANT,
+    ],
+)
+def test_a_time_that_is_none_would_spoil_the_request(told: Any) -> None:
+    rejected = bag_refusal(Kind.AUDIENCE, {"m": {"$time": told}})
+
+    assert (rejected.reason, "'m'" in rejected.detail) == ("bad_value", True)
+
+
+def test_elsewhere_a_key_of_that_name_means_nothing() -> None:
+    assert bag(Kind.EVENT, {"m": {"$time": "whenever"}}) == {"m": {"aiq_time": "whenever"}}
+    assert bag(Kind.CAMPAIGN, {"m": {"$time": "whenever"}}) == {"m": {"$time": "whenever"}}
+
+
 @KINDS
 def test_nulls_inside_are_left_out(kind: Kind) -> None:
     assert bag(kind, {"l": [None, 1, None], "m": {"a": None, "b": 1}, "e": [None]}) == {
@@ -199,6 +256,34 @@ def test_nested_times_of_other_schemas() -> None:
 
     assert converted(source, {"d": 0, "s": "x"}, ATTRIBUTES) == {"d": {"$time": "1970-01-01"}, "s": "x"}
     assert converted(source, {"d": 0, "s": "x"}, TRIGGER_PROPERTIES) == {"d": "1970-01-01", "s": "x"}
+
+
+def test_nested_times_of_other_schemas_end_with_the_year_3000() -> None:
+    day = {"type": "map", "values": logical("int", "date")}
+    times = {"type": "array", "items": logical("long", "timestamp-millis")}
+    fields = [{"name": "to", "type": logical("long", "timestamp-micros")}, {"name": "all", "type": times}]
+    micros = {"type": "record", "name": "C", "fields": fields}
+    last_day = (END_OF_3000 + 1) // 86_400_000 - 1
+
+    assert converted(day, {"d": last_day}, ATTRIBUTES) == {"d": {"$time": "3000-12-31"}}
+    assert converted(micros, {"to": END_OF_3000 * 1000, "all": [0]}, ATTRIBUTES)["to"]
+    for source, value in (
+        (day, {"d": last_day + 1}),
+        (micros, {"to": (END_OF_3000 + 1) * 1000, "all": []}),
+        (micros, {"to": 0, "all": [END_OF_3000 + 1]}),
+    ):
+        with pytest.raises(Rejected, match="beyond the year 3000"):
+            converted(source, value, ATTRIBUTES)
+
+
+def test_a_field_of_that_name_is_looked_at_like_a_key() -> None:
+    schema = WriterSchema({"type": "record", "name": "R", "fields": [{"name": "t", "type": "string"}]}).root
+    schema.fields = {"$time": schema.fields["t"]}
+    write = Values(ATTRIBUTES, "number").table(schema, "a")[dict]
+
+    assert write({"$time": "2026-09-21"}) == {"$time": "2026-09-21T00:00:00.000Z"}
+    with pytest.raises(Rejected, match="bad_value"):
+        write({"$time": "whenever"})
 
 
 def test_an_array_of_objects_holds_objects() -> None:
