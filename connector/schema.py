@@ -30,6 +30,9 @@ _LOGICAL: Final = {
 }
 """Where a logical type means something; anywhere else the specification says: ignore it."""
 
+_SCALE_MAX: Final = 10_000
+"""Of a decimal, as its zeros are written out. With more, or with what is no integer, it is plain bytes."""
+
 _WIRE_MIN: Final = {"null": 0, "float": 4, "double": 8}
 """Fewest bytes of a value, where that is not 1."""
 
@@ -189,9 +192,11 @@ def _build(source: Any, named: dict[str, AvroType]) -> AvroType:
     built = AvroType("record" if kind == "error" else kind)
     if built.kind in {"record", "enum", "fixed"}:
         _introduce(built, source, named)
-    if source.get("logicalType") in _LOGICAL.get(kind, ()):
-        built.logical = source["logicalType"]
-        built.scale = source.get("scale", 0)
+    logical = source.get("logicalType")
+    if logical in _LOGICAL.get(kind, ()):
+        scale = source.get("scale", 0) if logical == "decimal" else 0
+        if type(scale) is int and 0 <= scale <= _SCALE_MAX:  # fastavro lets true and null pass
+            built.logical, built.scale = logical, scale
     if kind == "enum":
         built.symbols, built.default = tuple(source["symbols"]), source.get("default")
         if not built.symbols or not all(isinstance(symbol, str) for symbol in built.symbols):

@@ -97,10 +97,40 @@ def test_a_recursive_record_is_met_again() -> None:
         ({"type": "long", "logicalType": "date"}, ""),
         ({"type": "string", "logicalType": "decimal"}, ""),
         ({"type": "long", "logicalType": "made-up"}, ""),
+        ({"type": "long", "logicalType": "timestamp-millis", "scale": True}, "timestamp-millis"),
     ],
 )
 def test_a_logical_type_counts_only_where_it_means_something(source: Any, logical: str) -> None:
     assert WriterSchema(source).root.logical == logical
+
+
+@pytest.mark.parametrize(
+    ("scale", "logical"),
+    [
+        ({"scale": 2}, "decimal"),
+        ({"scale": 0}, "decimal"),
+        ({}, "decimal"),
+        ({"scale": 10_000, "precision": 10_000}, "decimal"),
+        ({"scale": 10_001, "precision": 10_001}, ""),
+        ({"scale": 10**30, "precision": None}, ""),
+        ({"scale": True}, ""),
+        ({"scale": False}, ""),
+        ({"scale": None}, ""),
+        ({"scale": 0.0}, ""),
+    ],
+)
+@pytest.mark.parametrize("kind", [{"type": "bytes"}, {"type": "fixed", "name": "F", "size": 5000}])
+def test_a_decimal_of_no_scale_is_plain_bytes(kind: dict[str, Any], scale: dict[str, Any], logical: str) -> None:
+    decimal = WriterSchema({**kind, "logicalType": "decimal", "precision": 9, **scale}).root
+
+    assert decimal.logical == logical
+    assert decimal.scale == (scale.get("scale", 0) if logical else 0)
+
+
+@pytest.mark.parametrize("scale", [-1, "2", 1.5, 10])
+def test_a_decimal_of_a_wrong_scale_is_no_schema(scale: Any) -> None:
+    with pytest.raises(SchemaInvalid, match="scale must be"):
+        WriterSchema({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale})
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,7 @@ def test_a_decimal_as_text_keeps_every_digit(scale: int, unscaled: int, text: st
         (logical("int", "time-millis"), 86_400_000),
         (logical("int", "time-millis"), -1),
         (logical("int", "date"), 2**31 - 1),
+        (logical("bytes", "decimal", precision=9, scale=True), b"\x04\xd2"),
         (DECIMAL, b"\x7f" * 500),
         (DECIMAL, b"\x7f" * 5000),
     ],
