@@ -117,8 +117,8 @@ class CampaignBatcher:
         """When to call `take`: at `now` or earlier if at once, None if nothing waits for time to pass."""
         due = min((self._due(heads, headroom, now) for heads in self._heads.values()), default=None)
         for parked in self._parked.values():
-            if parked.sends and parked.probe is None and (due is None or parked.until < due):
-                due = parked.until
+            if parked.probe is None and (due is None or parked.until < due):
+                due = parked.until  # also if nothing of it waits any more: then it is forgotten
         return due
 
     def take(
@@ -216,6 +216,10 @@ class CampaignBatcher:
             gone.extend(leaving)
             self.parked -= len(leaving)
             parked.sends = deque(send for send in parked.sends if send.stay not in stays)
+        # Of one that nothing waits for nothing is to be said; a probe in hand still has its answer to give.
+        self._parked = {
+            name: parked for name, parked in self._parked.items() if parked.sends or parked.probe is not None
+        }
         self.waiting -= len(gone)
         if gone:
             self._find_heads(now)

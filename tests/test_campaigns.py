@@ -361,6 +361,41 @@ def test_what_waits_for_a_leaving_partition_is_given_back() -> None:
     assert waiting._lanes == {}
 
 
+def test_a_campaign_of_which_nothing_waits_any_more_is_not_said_to_be_parked() -> None:
+    waiting = batcher()
+    parked(waiting)
+
+    waiting.withdraw({CAMPAIGNS}, 1.0)
+
+    assert waiting.parked_campaigns == 0
+    assert waiting.next_due(1.0, 1.0) is None
+
+
+def test_a_campaign_whose_probe_is_in_hand_stays_parked_until_that_is_answered() -> None:
+    waiting = batcher()
+    parked(waiting)
+    probe = taken(waiting, 10.0)
+
+    waiting.withdraw({CAMPAIGNS}, 11.0)
+    assert waiting.is_parked("paused")
+
+    end(waiting, probe, 12.0)
+    assert waiting.next_due(1.0, 12.0) == 10.0, "somebody has to look"
+    assert take(waiting, 12.0) is None
+    assert waiting.parked_campaigns == 0
+
+
+def test_a_campaign_of_which_nothing_is_kept_is_remembered_until_it_would_be_asked_about() -> None:
+    waiting = batcher(parked_max=0)
+    parked(waiting)
+    assert (waiting.parked, waiting.parked_campaigns) == (0, 1)
+    assert waiting.next_due(1.0, 1.0) == 10.0
+
+    assert take(waiting, 10.0) is None
+    assert waiting.parked_campaigns == 0
+    assert waiting.next_due(1.0, 10.0) is None
+
+
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_batch_is_given_exactly_when_it_is_due(headroom: float, waited: float) -> None:
     waiting = batcher()
@@ -501,6 +536,12 @@ class CampaignsAgainstLists(RuleBasedStateMachine):
         assert self.batcher.parked == sum(len(parked.sends) for parked in self.batcher._parked.values())
         assert self.batcher.parked <= self.parked_max
 
+    @invariant()
+    def an_empty_campaign_is_looked_at_again(self) -> None:
+        empty = [parked.until for parked in self.batcher._parked.values() if not parked.sends and parked.probe is None]
+        due = self.batcher.next_due(1.0, self.now)
+        assert not empty or (due is not None and due <= min(empty))
+
     def teardown(self) -> None:
         if not hasattr(self, "batcher"):
             return
@@ -519,6 +560,9 @@ class CampaignsAgainstLists(RuleBasedStateMachine):
         assert (self.batcher.waiting, self.batcher.parked) == (0, 0)
         assert self.batcher._lanes == {}
         assert not self.batcher._heads
+        self.now += 60.0
+        assert not self.takes(1.0, draining=True)
+        assert self.batcher.parked_campaigns == 0
         assert len(self.ended) == len(self.added)
         assert set(self.ended) == set(self.added)
 
