@@ -368,8 +368,9 @@ class _Scan:
                 for records in self._reader.read(self._place, start, end, within_s):
                     for record in records:
                         supersession.saw_at(record.offset(), record.timestamp()[1])
-                    writes, unread = self._translation.of_partition(self._place, records)
+                    writes, unmapped, unread = self._translation.of_partition(self._place, records)
                     supersession.saw(writes)
+                    supersession.could_not_map(unmapped)
                     for offset in unread:
                         supersession.could_not_read(offset)
                     start = records[-1].offset() + 1
@@ -404,18 +405,22 @@ class _Translation:
             return done.outbound[0]
         return Verdict.WOULD_BE_SKIPPED if done.skipped else Verdict.STILL_UNMAPPABLE
 
-    def of_partition(self, place: TopicPartition, records: Sequence[KafkaRecord]) -> tuple[list[Outbound], list[int]]:
-        """What a partition's records write, and the offsets of those whose schema is not to be had."""
+    def of_partition(
+        self, place: TopicPartition, records: Sequence[KafkaRecord]
+    ) -> tuple[list[Outbound], list[KafkaRecord], list[int]]:
+        """What a partition's records write, those that cannot be mapped, and offsets whose schema is not to be had."""
         writes: list[Outbound] = []
+        unmapped: list[KafkaRecord] = []
         unread: list[int] = []
         while records:
             done = self._translate(place, records)
             writes += done.outbound
+            unmapped += (record for record, _ in done.rejected)
             records = done.rest
             if records:
                 unread.append(records[0].offset())
                 records = records[1:]
-        return writes, unread
+        return writes, unmapped, unread
 
     def _translate(self, place: TopicPartition, records: Sequence[KafkaRecord]) -> Translated:
         """Up to the first record whose schema cannot be had; that one is the first of `rest`."""

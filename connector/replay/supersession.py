@@ -6,7 +6,7 @@ order. It remembers the letters alone, so its size is theirs, however long the p
 Who is a user and what is an attribute is told by the mapping that the connector uses. A newer write of *some* of the
 letter's attributes is enough to leave it alone: a record goes back byte for byte or not at all, and a newer value is
 never overwritten. What counts is what the partition says, not what Braze has taken: a newer write that is a dead letter
-itself is still the newer one, and the one to put back.
+itself is still the newer one, and the one to put back. One that cannot be mapped puts the letters of its key in doubt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from connector.braze import CONTROL_ATTRIBUTES
-from connector.records import Outbound
+from connector.records import KafkaRecord, Outbound
 from connector.replay.dead_letter import DeadLetter, Failed, rank_of
 from connector.replay.verdicts import Verdict
 
@@ -34,6 +34,7 @@ class Supersession:
         self._letters: dict[Failed, _Watched] = {}
         self._at: dict[int, list[_Watched]] = {}
         self._by_user: dict[str, list[_Watched]] = {}
+        self._by_key: dict[bytes, list[_Watched]] = {}
         self._readable_below = -1  # everything behind a record that cannot be read is in doubt
 
     @property
@@ -51,6 +52,9 @@ class Supersession:
         self._letters[letter.failed] = watched
         self._at.setdefault(offset, []).append(watched)
         self._by_user.setdefault(write.user, []).append(watched)
+        key = letter.record.key()
+        if key:
+            self._by_key.setdefault(key, []).append(watched)
 
     def saw(self, writes: Iterable[Outbound]) -> None:
         """These are in the partition."""
@@ -71,6 +75,21 @@ class Supersession:
     def could_not_read(self, offset: int) -> None:
         """Nobody knows what the record there says: its schema is not to be had."""
         self._readable_below = max(self._readable_below, offset)
+
+    def could_not_map(self, records: Iterable[KafkaRecord]) -> None:
+        """The mapping refuses these: what they write is not known, and whose they are is told by their key alone.
+
+        Letters of another key, or of none, are not in doubt, or a few such records would keep back all letters.
+        """
+        for record in records:
+            key = record.key()
+            same = self._by_key.get(key) if key else None
+            if same is None:
+                continue
+            rank = rank_of(record)
+            for letter in same:
+                if record.offset() > letter.offset and rank > letter.rank:
+                    letter.is_knowable = False
 
     def lost_below(self, low: int) -> None:
         """Retention has passed meanwhile: the partition begins there now."""

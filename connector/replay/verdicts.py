@@ -36,7 +36,7 @@ MEANING: dict[Verdict, str] = {
     Verdict.REPEATED: "another letter of the same record stands before it: one is enough",
     Verdict.SUPERSEDED: "all its attributes have been written since: their newer values stay",
     Verdict.PARTLY_SUPERSEDED: "some of its attributes have been written since: have the user sent again",
-    Verdict.UNKNOWABLE: "what was written since is not all there any more: have the user sent again",
+    Verdict.UNKNOWABLE: "what was written since is not all there any more, or cannot be read: have the user sent again",
     Verdict.BUSY: "another producer's open transaction hides what was written last: run replay again",
     Verdict.MAY_BE_APPLIED: "Braze may have applied it; --reason ambiguous puts it back all the same",
     Verdict.STILL_UNMAPPABLE: "it would fail again: mend the mapping or the schema first",

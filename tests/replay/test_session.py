@@ -79,11 +79,18 @@ class Desk:
         } | sections
         self.config.write_text(yaml.safe_dump(document), encoding="utf-8")
 
-    def write(self, topic: str, value: bytes | None, headers: Any = None, timestamp_ms: int = VALUE_AT) -> int:
+    def write(
+        self,
+        topic: str,
+        value: bytes | None,
+        headers: Any = None,
+        timestamp_ms: int = VALUE_AT,
+        key: bytes | None = b"planted-key",
+    ) -> int:
         """To partition 0; returns the offset."""
         offsets: list[int] = []
         self._producer.produce(
-            topic, value, b"planted-key", partition=0, headers=headers, timestamp=timestamp_ms,
+            topic, value, key, partition=0, headers=headers, timestamp=timestamp_ms,
             on_delivery=lambda _, message: offsets.append(message.offset()),
         )  # fmt: skip
         assert self._producer.flush(30) == 0
@@ -247,12 +254,29 @@ def test_attributes_go_back_unless_they_were_written_since(desk: Desk) -> None:
     somebody = {"external_id": "somebody", "braze_id": None}
     desk.fail(AUDIENCE, encoded(AUDIENCE, attributes={"city": "old"}))
     desk.fail(AUDIENCE, encoded(AUDIENCE, identity=somebody, attributes={"city": "old"}))
-    desk.write(desk.topics[AUDIENCE], b"\x07poison")
+    desk.write(desk.topics[AUDIENCE], b"\x07poison", key=b"another-key")
     desk.write(desk.topics[AUDIENCE], None)
     desk.write(desk.topics[AUDIENCE], encoded(AUDIENCE, audience_id="2", attributes={"city": "new"}))
     assert desk.replay() == {"partly_superseded": 1, "replayed": 1}
     desk.write(desk.topics[AUDIENCE], encoded(AUDIENCE, change="EXITED"))
     assert desk.replay() == {"superseded": 1, "already_replayed": 1}
+
+
+def test_a_newer_write_that_cannot_be_mapped_keeps_back_the_letters_of_its_key(desk: Desk) -> None:
+    desk.fail(AUDIENCE, encoded(AUDIENCE))
+    desk.fail(AUDIENCE, encoded(AUDIENCE, change="EXITED", audience_id=""), reason="missing_field", braze_status="")
+    desk.fail(AUDIENCE, encoded(AUDIENCE, audience_id="2"))
+    assert desk.replay("--reason", "refused") == {"unknowable": 1, "replayed": 1}
+    assert desk.replay() == {"unknowable": 1, "still_unmappable": 1, "already_replayed": 1}
+
+
+def test_where_no_key_names_a_user_what_cannot_be_mapped_keeps_nothing_back(desk: Desk) -> None:
+    value = encoded(AUDIENCE)
+    offset = desk.write(desk.topics[AUDIENCE], value, key=None)
+    headers = context(offset, topic=desk.topics[AUDIENCE], timestamp=str(VALUE_AT))
+    desk.write(desk.dead_letters, value, headers, key=None)
+    desk.write(desk.topics[AUDIENCE], b"\x07poison", key=None)
+    assert desk.replay() == {"replayed": 1}
 
 
 def test_letters_of_one_user_go_back_in_the_order_of_their_records(desk: Desk) -> None:

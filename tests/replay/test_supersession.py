@@ -11,7 +11,7 @@ from connector.records import Outbound
 from connector.replay.dead_letter import replay_headers
 from connector.replay.supersession import Supersession
 from connector.replay.verdicts import Verdict
-from tests.replay.letters_made import letter, write
+from tests.replay.letters_made import Record, letter, write
 
 
 def verdict_of(of: Any, its: Outbound, *partition: Outbound, low: int = 0, end: int = 1000) -> Verdict | None:
@@ -72,6 +72,23 @@ def test_what_cannot_be_read_might_be_newer() -> None:
         supersession.watch(L7, W7)
         supersession.could_not_read(offset)
         assert supersession.verdict(L7) is verdict
+
+
+def test_what_cannot_be_mapped_might_be_newer_and_of_the_user_whose_key_it_has() -> None:
+    back = replay_headers(letter(5))
+    for record, verdict in (
+        (Record(8), Verdict.UNKNOWABLE),
+        (Record(6), None),
+        (Record(8, key=b"another"), None),
+        (Record(8, key=None), None),
+        (Record(50, back), None),  # 5 put back is older than 7
+    ):
+        supersession = Supersession(0, 1000)
+        supersession.watch(L7, W7)
+        supersession.could_not_map([record])
+        assert supersession.verdict(L7) is verdict
+        supersession.saw([write(60, "ann", "city", "plan")])
+        assert supersession.verdict(L7) is Verdict.SUPERSEDED, "that much is known"
 
 
 def test_a_record_that_was_put_back_is_as_old_as_its_first_failure() -> None:
