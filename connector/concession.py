@@ -37,7 +37,8 @@ class Concession:
         self._part = 1.0
         self._grown_at = 0.0
         self._window_from = float("-inf")
-        self._lowest = self._lowest_before = 0.0  # share of the quota left at the fullest, in this window and the last
+        # Share of the quota left at the fullest: in this window so far, in the last one, in the one before.
+        self._lowest = self._lowest_before = self._lowest_earlier = 0.0
 
     def __repr__(self) -> str:
         """State as text: `part=0.48`."""
@@ -46,7 +47,8 @@ class Concession:
     def part(self, now: float) -> float:
         """Of our share that we use, above 0 and at most 1."""
         if self._part < 1.0:
-            left = min(self._lowest, self._lowest_before) - _KEPT
+            # A window that has just begun tells nothing yet, and one in which a freeze has ended tells too much is left.
+            left = min(self._lowest, self._lowest_before, self._lowest_earlier) - _KEPT
             rate = max(_GROWS_PER_S, _FOLLOWS_PER_S * left)
             self._part = min(1.0, self._part + rate * max(0.0, now - self._grown_at))
             self._grown_at = now
@@ -57,11 +59,12 @@ class Concession:
         soon = now - free_since < _SOON_WINDOWS * self._window_s
         self._part = max(_LEAST, self.part(now) * (_AFTER_ANOTHER if soon else _AFTER_ONE))
         self._grown_at = now
-        self._lowest = self._lowest_before = 0.0
+        self._lowest = self._lowest_before = self._lowest_earlier = 0.0
 
     def left(self, share: float, now: float) -> None:
         """What Braze says is left of the window for everybody, 0 to 1."""
         if now - self._window_from >= self._window_s:
+            self._lowest_earlier = self._lowest_before
             self._lowest_before = self._lowest
             self._lowest = share
             self._window_from = now

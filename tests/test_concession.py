@@ -48,6 +48,21 @@ def test_it_grows_quickly_where_much_is_left_all_the_window_long() -> None:
     assert never_used_up.part(36.0) == 1.0
 
 
+def test_the_window_in_which_a_freeze_ends_does_not_say_how_much_is_left() -> None:
+    """We were not there for the most of it: what we did not use was not left by others."""
+    conceding = Concession(3.0)
+    conceding.refused(0.0, LONG_AGO)
+    for moment in (2.0, 2.5):
+        conceding.left(0.8, moment)
+    for moment in (5.0, 6.0, 7.9):  # the next one is used to its end
+        conceding.left(0.9 - 0.3 * (moment - 5.0), moment)
+        conceding.part(moment)
+    for moment in (8.0, 9.0, 10.9):
+        conceding.left(0.9 - 0.3 * (moment - 8.0), moment)
+        conceding.part(moment)
+    assert conceding.part(11.0) == pytest.approx(0.96 + 0.011)
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1), st.booleans())))
 def test_something_is_always_ours_and_never_more_than_all(steps: list[tuple[float, float, bool]]) -> None:
     conceding, now = Concession(3.0), 0.0
