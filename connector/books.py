@@ -24,9 +24,15 @@ from connector.offset_map import (
 from connector.ports import Commit, StayStart
 from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, TopicPartition
 
-MAP_FULL_CHARS: int = 3_000
-"""On topics whose map must not be cut, a partition takes only so much that its map stays shorter than this, whatever is
-settled first: three quarters of what a commit's metadata may hold. The rest is for claims."""
+_HEAD_CHARS: int = 100
+"""Of a map, in front of its offsets and behind them; 63 at most."""
+
+SETTLED_CHARS_MAX: dict[Kind, int] = {
+    Kind.EVENT: METADATA_CHARS_MAX - _HEAD_CHARS,
+    Kind.CAMPAIGN: METADATA_CHARS_MAX - _HEAD_CHARS - 900,  # of which claims have room, a request's at the least
+}
+"""On topics whose map must not be cut, a partition takes only so much that what a commit has to tell of settled offsets
+stays shorter than this, whatever is settled first."""
 
 _ASKED_MAX: int = 8
 """Commits without an answer that are remembered: while the coordinator is away one is tried about every second."""
@@ -114,7 +120,8 @@ class Account:
             unsettled += ledger.inherited_ranges
             end = max(end, ledger.inheritance_top)
         coming = end - ledger.next_offset
-        return settled_chars_most(unsettled, ledger.ranges_most, coming, end - ledger.committable) <= MAP_FULL_CHARS
+        most = settled_chars_most(unsettled, ledger.ranges_most, coming, end - ledger.committable)
+        return most <= SETTLED_CHARS_MAX[self.kind]
 
     def offset_map(self, settle_until_ms: int, writer: str, *, closed: bool) -> OffsetMap:
         """What goes beside the committable offset."""

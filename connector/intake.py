@@ -78,9 +78,18 @@ class Intake:
             self._aside.pop(stay, None)
 
     def endpoints(self) -> frozenset[Endpoint]:
-        """Where something of this will go."""
-        return frozenset(endpoint for endpoint, queue in self._queues.items() if queue)
+        """Where something of this will go.
+
+        What is set aside comes as soon as something else has left, and is worth a batch's waiting for it. Triggers do
+        not wait for company that long.
+        """
+        found = {endpoint for endpoint, queue in self._queues.items() if queue}
+        if any(self._endpoint_of(stay) is Endpoint.TRACK for stay in self._aside):
+            found.add(Endpoint.TRACK)
+        return frozenset(found)
 
     def _queue_of(self, chunk: Chunk) -> deque[Chunk]:
-        kind = self._kinds[chunk.stay.topic]
-        return self._queues[Endpoint.TRIGGER if kind is Kind.CAMPAIGN else Endpoint.TRACK]
+        return self._queues[self._endpoint_of(chunk.stay)]
+
+    def _endpoint_of(self, stay: Assignment) -> Endpoint:
+        return Endpoint.TRIGGER if self._kinds[stay.topic] is Kind.CAMPAIGN else Endpoint.TRACK

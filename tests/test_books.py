@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from connector.books import MAP_FULL_CHARS, Account, Books
+from connector.books import Account, Books
 from connector.offset_map import FIRST_METADATA, METADATA_CHARS_MAX, OffsetMap, decode, encode
 from connector.ports import Commit, StayStart
 from connector.records import Assignment, Fate, Kind, Outbound
@@ -518,7 +518,7 @@ def test_a_map_that_must_not_be_cut_is_not_whatever_is_settled_first(stay: Assig
             books.settle_one(stay, offset, Fate.DELIVERED)
         commit = books.commit_of(account, AT_MS, closed=False)
         assert books.cut_offsets == 0
-        assert len(commit.metadata) <= MAP_FULL_CHARS + 100
+        assert len(commit.metadata) <= METADATA_CHARS_MAX
         books.settle_one(stay, account.ledger.committable, Fate.DELIVERED)
         take_in(books, account)
 

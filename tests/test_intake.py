@@ -72,3 +72,12 @@ def test_it_tells_where_its_records_will_go() -> None:
     assert holding().endpoints() == frozenset()
     assert holding(chunk(EVENTS)).endpoints() == {Endpoint.TRACK}
     assert holding(chunk(EVENTS), chunk(CAMPAIGNS)).endpoints() == {Endpoint.TRACK, Endpoint.TRIGGER}
+
+
+def test_what_is_set_aside_is_waited_for_but_not_by_triggers() -> None:
+    intake = holding()
+
+    intake.set_aside(chunk(CAMPAIGNS))
+    assert intake.endpoints() == frozenset()
+    intake.set_aside(chunk(EVENTS))
+    assert intake.endpoints() == {Endpoint.TRACK}
