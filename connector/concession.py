@@ -47,7 +47,7 @@ class Concession:
     def part(self, now: float) -> float:
         """Of our share that we use, above 0 and at most 1."""
         if self._part < 1.0:
-            # A window that has just begun tells nothing yet, and one in which a freeze has ended tells too much is left.
+            # A window that has just begun tells nothing yet, and one in which a freeze has ended tells too much.
             left = min(self._lowest, self._lowest_before, self._lowest_earlier) - _KEPT
             rate = max(_GROWS_PER_S, _FOLLOWS_PER_S * left)
             self._part = min(1.0, self._part + rate * max(0.0, now - self._grown_at))

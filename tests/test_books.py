@@ -566,9 +566,9 @@ def test_behind_any_gap_there_is_room_when_nothing_else_is_open() -> None:
     books = Books(KINDS, 5.0)
     account = opened(books, EVENTS)
 
-    assert account.has_room(500, 10**12)
+    assert account.has_room(1500, 10**12)
     books.admit(account, consumed(EVENTS, 0))
-    assert not account.has_room(500, 10**12)
+    assert not account.has_room(1500, 10**12)
 
 
 def test_what_is_inherited_ahead_takes_room_too() -> None:
