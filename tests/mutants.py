@@ -28,7 +28,7 @@ from connector.repeats import Repeats
 from connector.settlement import Settlement
 from connector.simulation.run import play_and_judge
 
-SEEDS = 200
+SEEDS = 300
 
 Patch = pytest.MonkeyPatch
 
