@@ -14,6 +14,7 @@ from connector.ledger import Ledger
 from connector.offset_map import (
     FIRST_METADATA,
     METADATA_CHARS_MAX,
+    SPAN_MAX,
     ForeignMetadata,
     OffsetMap,
     Range,
@@ -25,7 +26,7 @@ from connector.ports import Commit, StayStart
 from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, TopicPartition
 
 _HEAD_CHARS: int = 100
-"""Of a map, in front of its offsets and behind them; 63 at most."""
+"""More than a map takes in front of its offsets and behind them."""
 
 SETTLED_CHARS_MAX: dict[Kind, int] = {
     Kind.EVENT: METADATA_CHARS_MAX - _HEAD_CHARS,
@@ -119,9 +120,10 @@ class Account:
         if ledger.has_inheritance_ahead:  # what is not settled between these is still to come
             unsettled += ledger.inherited_ranges
             end = max(end, ledger.inheritance_top)
-        coming = end - ledger.next_offset
-        most = settled_chars_most(unsettled, ledger.ranges_most, coming, end - ledger.committable)
-        return most <= SETTLED_CHARS_MAX[self.kind]
+        span, coming = end - ledger.committable, end - ledger.next_offset
+        if span > SPAN_MAX:
+            return False
+        return settled_chars_most(unsettled, ledger.ranges_most, coming, span) <= SETTLED_CHARS_MAX[self.kind]
 
     def offset_map(self, settle_until_ms: int, writer: str, *, closed: bool) -> OffsetMap:
         """What goes beside the committable offset."""

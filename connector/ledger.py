@@ -135,8 +135,9 @@ class Ledger:
 
     def skip_to(self, next_offset: int) -> None:
         """Note that everything below `next_offset` was seen and needs no work of ours (inherited records)."""
-        self._next = max(self._next, next_offset)
-        self._ranges += 1
+        if next_offset > self._next:
+            self._next = next_offset
+            self._ranges += 1
 
     def settle(self, offset: int) -> None:
         """Close one offset.

@@ -39,8 +39,8 @@ _CHARS_ROOMY: Final = 2_000
 _KEY_CHARS: Final = 3
 """Of `;r=` and its like."""
 
-_SPAN_MAX: Final = 50_000_000
-"""Offsets that a map may span. A larger claim is damage: no partition is ever that far ahead of its commit."""
+SPAN_MAX: Final = 50_000_000
+"""Offsets that a map may span. A larger claim is damage, and the map is not believed."""
 
 Range = tuple[int, int]
 """Half open: first offset, one past the last."""
@@ -264,7 +264,7 @@ def _from_runs(data: bytes, base: int) -> tuple[Range, ...]:
     while position < len(data):
         gap, position = _varint(data, position)
         length, position = _varint(data, position)
-        if length == 0 or (gap == 0 and ranges) or at + gap + length - base > _SPAN_MAX:
+        if length == 0 or (gap == 0 and ranges) or at + gap + length - base > SPAN_MAX:
             raise ValueError("no run lengths of ours")
         ranges.append((at + gap, at + gap + length))
         at += gap + length
@@ -284,7 +284,7 @@ def _bits(ranges: Sequence[Range], base: int) -> bytes:
 
 def _from_bitmap(data: bytes, base: int) -> tuple[Range, ...]:
     reader = zlib.decompressobj()
-    raw = reader.decompress(data, _SPAN_MAX // 8)
+    raw = reader.decompress(data, SPAN_MAX // 8)
     if reader.unconsumed_tail or not reader.eof:
         raise ValueError("no bitmap of ours")
     ranges: list[Range] = []

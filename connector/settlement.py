@@ -68,7 +68,7 @@ class Settlement:
         telemetry: Telemetry,
         troubles: Troubles,
         halted: Callable[[str], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._books = books
         self._source = source

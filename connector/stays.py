@@ -56,7 +56,7 @@ class Stays:
         intake: Intake,
         unread: Unread,
         wake: Callable[[], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
         clock: Clock,
         telemetry: Telemetry,
     ) -> None:

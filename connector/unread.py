@@ -20,12 +20,6 @@ from connector.translation import Translator
 from connector.troubles import Troubles
 
 
-class _Asker:
-    """Asks for one schema of a topic; its task is known once it runs."""
-
-    task: asyncio.Task[Any] | None = None
-
-
 class Unread:
     """Chunks by topic, in order.
 
@@ -45,7 +39,7 @@ class Unread:
         translators: Mapping[str, Translator],
         retry_s: float,
         resume: Callable[[Chunk], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         telemetry: Telemetry,
         troubles: Troubles,
     ) -> None:
@@ -56,12 +50,12 @@ class Unread:
         self._spawn = spawn
         self._telemetry = telemetry
         self._troubles = troubles
-        self._chunks: dict[str, deque[Chunk]] = {}
-        self._askers: dict[str, _Asker] = {}
+        self._chunks: dict[str, deque[Chunk]] = {}  # none of them empty
+        self._askers: dict[str, asyncio.Task[None]] = {}
 
     def __contains__(self, topic: str) -> bool:
         """Whether records of the topic wait: whatever comes after them must wait, too."""
-        return bool(self._chunks.get(topic))
+        return topic in self._chunks
 
     def add(self, chunk: Chunk) -> None:
         """Behind those of its topic that wait."""
@@ -75,27 +69,19 @@ class Unread:
         self.add(chunk)
         topic = chunk.stay.topic
         if self._schemas is not None and topic not in self._askers:
-            asker = self._askers[topic] = _Asker()
-            self._spawn(self._learn(asker, self._schemas, self._translators[topic], schema_id))
+            self._askers[topic] = self._spawn(self._learn(self._schemas, self._translators[topic], schema_id))
 
     def drop(self, stays: Collection[Assignment]) -> None:
         """Forget what is of these stays; what waited only behind that goes on."""
         for topic, waiting in list(self._chunks.items()):
-            if not waiting:
-                continue
-            left = deque(chunk for chunk in waiting if chunk.stay not in stays)
-            self._chunks[topic] = left
+            self._chunks[topic] = deque(chunk for chunk in waiting if chunk.stay not in stays)
             if waiting[0].stay in stays:  # it is for the first one's sake that the topic waits
-                asker = self._askers.get(topic)
-                if asker is not None and asker.task is not None:
-                    asker.task.cancel()
+                if topic in self._askers:
+                    self._askers[topic].cancel()
                 self._go_on(topic)
 
-    async def _learn(self, asker: _Asker, schemas: SchemaLookup, translator: Translator, schema_id: int) -> None:
+    async def _learn(self, schemas: SchemaLookup, translator: Translator, schema_id: int) -> None:
         topic = translator.topic
-        if self._askers.get(topic) is not asker:
-            return  # what it was to ask for left before it began
-        asker.task = asyncio.current_task()
         while True:
             try:
                 text = await schemas.fetch(schema_id)

@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from connector.books import Account, Books
-from connector.offset_map import FIRST_METADATA, METADATA_CHARS_MAX, OffsetMap, decode, encode
+from connector.books import _HEAD_CHARS, Account, Books
+from connector.offset_map import FIRST_METADATA, METADATA_CHARS_MAX, SPAN_MAX, OffsetMap, decode, encode
 from connector.ports import Commit, StayStart
 from connector.records import Assignment, Fate, Kind, Outbound
 from tests.sent_objects import AUDIENCES, CAMPAIGNS, EVENTS, Consumed, attributes, event, trigger
@@ -569,6 +569,26 @@ def test_behind_any_gap_there_is_room_when_nothing_else_is_open() -> None:
     assert account.has_room(1500, 10**12)
     books.admit(account, consumed(EVENTS, 0))
     assert not account.has_room(1500, 10**12)
+
+
+def test_no_more_is_taken_than_a_map_may_span() -> None:
+    """Whoever comes next takes a wider one for damaged, and does all of it again."""
+    books = Books(KINDS, 5.0, "writer")
+    account = opened(books, EVENTS)
+    books.admit(account, consumed(EVENTS, 0))
+
+    assert not account.has_room(1, SPAN_MAX + 1)
+    assert account.has_room(1, SPAN_MAX)
+    books.admit(account, consumed(EVENTS, SPAN_MAX - 1))
+    books.settle_one(EVENTS, SPAN_MAX - 1, Fate.DELIVERED)
+
+    assert told(books.commit_of(account, AT_MS, closed=False)).settled == ((1, SPAN_MAX),)
+
+
+def test_a_map_s_frame_takes_less_than_is_kept_for_it() -> None:
+    frame = OffsetMap((), 2**42, closed=True, leader_epoch=2**31 - 1, writer="w" * 8)
+
+    assert len(encode(frame, 0).text) <= _HEAD_CHARS
 
 
 def test_what_is_inherited_ahead_takes_room_too() -> None:

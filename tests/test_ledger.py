@@ -140,6 +140,21 @@ def test_claims_of_an_earlier_life_are_handed_on_until_they_are_met() -> None:
     assert books.claimed() == ((9, 10),)
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_what_is_settled_since_they_were_counted_may_each_have_made_a_range_more(*, together: bool) -> None:
+    books = ledger(0)
+    books.admit(range(10))
+    assert books.settled_above() == ()
+
+    if together:
+        books.settle_all([1, 3, 5])
+    else:
+        for offset in (1, 3, 5):
+            books.settle(offset)
+
+    assert books.ranges_most == 3 == len(books.settled_above())
+
+
 class LedgerAgainstSets(RuleBasedStateMachine):
     """The ledger against the plainest model: a set of what is open."""
 
@@ -176,6 +191,13 @@ class LedgerAgainstSets(RuleBasedStateMachine):
         offset = data.draw(st.sampled_from(sorted(self.open)))
         self.books.settle(offset)
         self.open.discard(offset)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def settle_several(self, data: st.DataObject) -> None:
+        offsets = data.draw(st.lists(st.sampled_from(sorted(self.open)), min_size=1, unique=True))
+        assert self.books.settle_all(offsets) == len(offsets)
+        self.open -= set(offsets)
 
     @rule()
     def count_ranges(self) -> None:

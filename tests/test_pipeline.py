@@ -10,6 +10,7 @@ from typing import Any, get_args
 import orjson
 import pytest
 
+from connector.books import Account
 from connector.braze import Endpoint
 from connector.delivery import Delivery
 from connector.exchange import Exchange
@@ -212,6 +213,22 @@ class TriggerBacklog(Backlog):
 
 BACKLOG = 30_000
 """More than a commit can tell of in any order, and less than `buffer.records` lets in."""
+
+
+def test_a_chunk_that_has_room_does_not_pass_one_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = VirtualLoop()
+    seen: set[bool] = set()
+
+    def has_room(self: Account, records: int, end: int) -> bool:  # noqa: ARG001  # its signature
+        has = records == 1 or loop.time() % 2.0 > 1.0
+        seen.add(has)
+        return has
+
+    monkeypatch.setattr(Account, "has_room", has_room)
+    history = run_virtually(loop, World(calm(records=2000), loop).play(cured=True))
+
+    assert judge(history) == []
+    assert seen == {True, False}
 
 
 def test_a_partition_that_is_handed_over_in_the_middle_of_a_backlog_repeats_nothing() -> None:

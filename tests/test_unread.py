@@ -58,8 +58,10 @@ class Room:
             first, self._first = self._first, None
             first(chunk)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self.tasks.append(asyncio.get_running_loop().create_task(work))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.append(task)
+        return task
 
     @property
     def asking(self) -> int:
