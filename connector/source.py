@@ -42,6 +42,7 @@ from connector.ports import (
 )
 from connector.records import Assignment, KafkaRecord
 from connector.records import TopicPartition as Partition
+from connector.standstill import until_it_stands
 
 _POLL_RECORDS: Final = 500
 _POLL_S: Final = 0.01
@@ -60,6 +61,10 @@ _COMMIT_AGAIN_S: Final = 0.1
 _NO_FAREWELL: Final = (
     "Kafka did not answer while we left: the partitions are free when the session has timed out, and what could not be"
     " committed repeats; check the brokers"
+)
+_STANDS: Final = (
+    "librdkafka does not come back from a call although the group's coordinator answers others: this process ends, so"
+    " that a new one takes its place; what was on the wire may repeat. Nothing is to be done, if something restarts it"
 )
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
@@ -137,6 +142,12 @@ class KafkaSource:
         self._listener = listener
         self._ended = self._loop.create_future()
         threading.Thread(target=self._live, name="kafka", daemon=True).start()
+        self._watching = self._loop.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """End the process should the thread stand for ever: it is a daemon, and can be left behind in its call."""
+        await until_it_stands(self._kafka, self._topics[0], lambda: self.ticked_at)
+        self._listener(SourceEnded(1, _STANDS))
 
     async def commit(self, commits: Sequence[Commit]) -> Sequence[Commit]:
         """Commit and wait for the coordinator's word."""
@@ -170,6 +181,7 @@ class KafkaSource:
             return
         within_s = self._revoke_deadline_s + _REVOKE_SLACK_S + _LAST_COMMIT_S
         _, waiting = await asyncio.wait({self._ended}, timeout=within_s)
+        self._watching.cancel()
         if waiting:
             self._listener(Trouble("no_farewell", _NO_FAREWELL, halts=False))
             self._listener(SourceEnded(0, _NO_FAREWELL))

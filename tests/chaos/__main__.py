@@ -159,6 +159,8 @@ def _figures(verdict: Verdict) -> str:
         f"{verdict.records:,} records, {verdict.requests:,} requests, {verdict.abandonments} abandonments, "
         f"{verdict.repeats.total()} repeats of at most {verdict.bound.total()} ({by_kind})"
     )
+    if verdict.restarts:
+        figures += f", {verdict.restarts} restarted because librdkafka stood"
     times = verdict.first_delivery_s
     if times:
         figures += (

@@ -67,6 +67,8 @@ _OLDEST_REPEAT_S = 15.0
 
 _NOTHING = Mark(0, ())
 
+STANDS = "librdkafka does not come back from a call"
+
 
 @dataclass
 class Abandonment:
@@ -99,6 +101,7 @@ class Verdict:
         deaths: How many of these were kills.
         repeats: Arrivals beyond the first, by kind.
         bound: How many there might have been.
+        restarts: How many ended because librdkafka had forgotten a call, and were started again.
         oldest_repeat_s: How long before a death the oldest record had arrived that was not committed.
         first_delivery_s: From each death to the next delivery in one of its partitions, where nothing came between.
     """
@@ -108,6 +111,7 @@ class Verdict:
     requests: int
     abandonments: int
     deaths: int = 0
+    restarts: int = 0
     repeats: Counter[Kind] = field(default_factory=Counter)
     bound: Counter[Kind] = field(default_factory=Counter)
     oldest_repeat_s: float = 0.0
@@ -133,6 +137,7 @@ class Ordeal:
         self.session_s = session_s
         self.abandonments: list[Abandonment] = []
         self.live: list[Replica] = []
+        self.restarts = 0
         self._instances = 0
         self._burst = 0
         stage.make_topics()
@@ -184,11 +189,23 @@ class Ordeal:
         share = len(self.everything) // len(wanted)
 
         def is_shared() -> bool:
+            wanted[:] = [self._restarted(replica) for replica in wanted]
             for replica in wanted:
                 replica.child.must_live()
             return all(len(self.owned(replica)) == share for replica in wanted)
 
         until("the partitions are shared evenly", is_shared)
+
+    def _restarted(self, replica: Replica) -> Replica:
+        """Itself; or, as a supervisor would do, another in its place if it ended because its Kafka client stood.
+
+        It has sent nothing since its lease was over, so whatever let the client stand is the abandonment.
+        """
+        if replica.child.is_alive or not any(STANDS in line["detail"] for line in replica.events("source_ended")):
+            return replica
+        self.live.remove(replica)
+        self.restarts += 1
+        return self.join()
 
     # ---- traffic ----------------------------------------------------------------------------------------------------
 
@@ -316,6 +333,7 @@ class Ordeal:
         audit = self.stage.read_both_ends()
         arrived_at = {line["request"]: line["arrived_at"] for line in self.stage.braze.journal()}
         verdict = Verdict({}, len(audit.made), len(arrived_at), len(self.abandonments))
+        verdict.restarts = self.restarts
         verdict.deaths = sum(abandonment.is_death for abandonment in self.abandonments)
         lives = self._lives()
         too_often: dict[int, Any] = {}
