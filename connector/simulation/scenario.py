@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Happening = Literal["join", "leave", "kill", "lose", "rebalance", "cut", "mend", "truncate"]
 
@@ -149,11 +149,38 @@ def draw(seed: int) -> Scenario:
     truncations: list[tuple[float, Happening]] = [
         (rng.uniform(0.1, 20.0), "truncate") for _ in range(rng.choice((0, 0, 0, 1, 2)))
     ]
-    return replace(
+    drawn = replace(
         drawn,
         happenings=sorted([*happenings, *truncations], key=_moment),
         turn_delay_s=rng.choice((0.0, 0.0, 0.0, 0.02, 0.3)),
         turn_records=rng.choice((500, 500, 10, 1)),
+    )
+    return _with_takeovers(drawn, rng) if seed % _TAKEOVERS_EVERY == 0 else drawn
+
+
+_TAKEOVERS_EVERY: Final = 10
+
+
+def _with_takeovers(drawn: Scenario, rng: Random) -> Scenario:
+    """Killed again and again with a user's attributes on the wire, while newer ones wait for the next owner.
+
+    What a successor owes to what its predecessor has sent is rarely put to the test by chance: when settle times last,
+    little else holds anybody up, and a few users are written about all the time.
+    """
+    kinds: tuple[Happening, ...] = ("kill", "kill", "kill", "lose")
+    deaths = [(rng.uniform(0.5, 15.0), rng.choice(kinds)) for _ in range(6)]
+    return replace(
+        drawn,
+        records=200,
+        users=10,
+        span_s=15.0,
+        replicas=rng.choice((2, 3)),
+        settle_s=5.0,
+        requests=3000,
+        happenings=sorted(deaths, key=_moment),
+        commit_delay_s=(0.001, 0.02),
+        turn_delay_s=0.0,
+        turn_records=500,
     )
 
 
