@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.backpressure import Bounds, Flow, regulate
+from connector.errands import Errands
 from connector.kafka_properties import consumer_properties, first_position
 from connector.metrics import Stage
 from connector.offset_map import FIRST_METADATA
@@ -48,12 +49,7 @@ _POLL_RECORDS: Final = 500
 _POLL_S: Final = 0.01
 """`consume` waits this out when records trickle in (measured: 0.1 s cost 53 ms at the median, 0.01 s costs 8)."""
 
-_ERRAND_S: Final = 5.0
-_METADATA_S: Final = 30.0
 _CALL_S: Final = 10.0
-_ERRAND_CALL_S: Final = 2.0
-"""While an errand waits, nothing is polled and no commit is made; so it waits shortly, and once."""
-
 _REVOKE_SLACK_S: Final = 2.0
 _LAST_COMMIT_S: Final = 3.0
 _COMMIT_AGAIN_S: Final = 0.1
@@ -126,9 +122,7 @@ class KafkaSource:
         self._closing = threading.Event()
         self._ended: asyncio.Future[None] | None = None
         self._troubles: set[str] = set()
-        self._counts: dict[str, int] = {}
-        self._errand_at = 0.0
-        self._metadata_at = 0.0
+        self._errands = Errands(self._topics, self._hear_errand)
         self.ticked_at = 0.0
         """Wall clock of the thread's last turn; read by the health page."""
         self.has_joined = False
@@ -232,7 +226,8 @@ class KafkaSource:
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )  # fmt: skip
             while not self._closing.is_set():
-                self._run_errands(consumer)  # before the first poll: an assignment asks how many partitions there are
+                # Before the first poll: an assignment asks how many partitions there are.
+                self._errands.run(consumer, list(self._flows.values()))
                 began = time.thread_time()
                 messages = consumer.consume(_POLL_RECORDS, _POLL_S)
                 self.ticked_at = time.time()
@@ -271,7 +266,7 @@ class KafkaSource:
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  # the library's own spelling
             return
         if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}:  # noqa: SLF001
-            self._metadata_at = 0.0  # the metadata errand says which topic, once
+            self._errands.count_soon()  # which says what topic, once
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             name = Partition(message.topic(), message.partition())
             if name not in self._flows:
@@ -307,7 +302,7 @@ class KafkaSource:
         # A partition that was paused when it left us comes back paused: librdkafka remembers that by its name.
         consumer.resume(placed)
         self._regulate(consumer)  # before a record is fetched: full or held means paused from the start
-        self._metadata_at = 0.0
+        self._errands.count_soon()
         self.has_joined = True
         self._tell(Assigned(told))
         self._cure("kafka")
@@ -345,9 +340,10 @@ class KafkaSource:
             )
         # As many as there were a while ago: those that came since say nothing about whether the topic is new to us.
         # list_topics() in here would let the library abort the process at the next callback of the same poll.
-        if topic not in self._counts:
+        counts = self._errands.counts
+        if topic not in counts:
             raise _Rebuild(f"how many partitions {topic} has is not known yet")
-        everything = [TopicPartition(topic, index) for index in range(max(self._counts.get(topic, 0), highest + 1))]
+        everything = [TopicPartition(topic, index) for index in range(max(counts[topic], highest + 1))]
         return all(other.offset < 0 for other in consumer.committed(everything, timeout=_CALL_S))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -479,59 +475,16 @@ class KafkaSource:
         if resume:
             consumer.resume([TopicPartition(flow.stay.topic, flow.stay.partition) for flow in resume])
 
-    # ---- errands ----------------------------------------------------------------------------------------------------
-
-    def _run_errands(self, consumer: Consumer) -> None:
-        now = time.monotonic()
-        if now >= self._metadata_at:
-            self._metadata_at = now + _METADATA_S
-            self._read_metadata(consumer)
-        if now >= self._errand_at:
-            self._errand_at = now + _ERRAND_S
-            self._read_watermarks(consumer)
-
-    def _read_metadata(self, consumer: Consumer) -> None:
-        """How many partitions each topic has; a topic that is not there is said once and waited for.
-
-        One that cannot be described for once keeps the count that it had: others may own its partitions still, and
-        with fewer partitions in all everybody's share of the quota would grow.
-        """
-        counts = dict(self._counts)
-        for topic in self._topics:
-            try:
-                found = consumer.list_topics(topic, timeout=_ERRAND_CALL_S).topics[topic]
-            except KafkaException:
-                # Told by the error callback. Until it is known how many there are, our share of the quota is none.
-                self._metadata_at = time.monotonic() + _ERRAND_S
-                return
-            if found.error is None and found.partitions:
-                counts[topic] = len(found.partitions)
-                self._cure(f"topic_missing:{topic}")
-            else:
-                self._trouble(
-                    f"topic_missing:{topic}",
-                    f"topic {topic} does not exist (or may not be described): make it; it is waited for",
-                    halts=False,
-                )
-        if counts != self._counts:
-            self._counts = counts
-            self._tell(PartitionCounts(counts))
-
-    def _read_watermarks(self, consumer: Consumer) -> None:
-        found: dict[Assignment, tuple[int, int]] = {}
-        for flow in list(self._flows.values()):
-            where = TopicPartition(flow.stay.topic, flow.stay.partition)
-            try:
-                # While paused nothing is fetched, so what is cached grows old: ask the broker.
-                low, high = consumer.get_watermark_offsets(where, timeout=_ERRAND_CALL_S, cached=not flow.paused)
-            except KafkaException:
-                break  # one time-out is enough: the next errand asks again
-            if high >= 0:
-                found[flow.stay] = (max(low, 0), high)
-        if found:
-            self._tell(Watermarks(found))
-
     # ---- telling ----------------------------------------------------------------------------------------------------
+
+    def _hear_errand(self, event: PartitionCounts | Watermarks | Trouble | Cured) -> None:
+        match event:
+            case Trouble():
+                self._trouble(event.reason, event.detail, halts=event.halts)
+            case Cured():
+                self._cure(event.reason)
+            case _:
+                self._tell(event)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE}:  # noqa: SLF001

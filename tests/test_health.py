@@ -91,13 +91,13 @@ async def test_a_kafka_thread_that_is_really_blocked_is_not_alive(
     """The thread itself, caught in an errand that does not return."""
     caught, release = threading.Event(), threading.Event()
 
-    def catch(_self: object, _consumer: object) -> None:
+    def catch(*_: object) -> None:
         caught.set()
         release.wait()
 
     connector.source.ticked_at = 0.0  # it has not come to its first turn
     monkeypatch.setattr("connector.health._STALL_S", 0.05)
-    monkeypatch.setattr("connector.source.KafkaSource._run_errands", catch)
+    monkeypatch.setattr("connector.errands.Errands.run", catch)
     connector.source.start(lambda _event: None)
     try:
         await asyncio.to_thread(caught.wait)

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -708,43 +707,6 @@ def test_of_a_partition_that_left_in_the_same_call_nothing_is_said_to_be_out_of_
     assert told == []
 
 
-class Described:
-    """What Kafka says of topics: each has ten partitions, those that are `out` an error for the moment."""
-
-    def __init__(self) -> None:
-        self.out: dict[str, int] = {}
-
-    def list_topics(self, topic: str, timeout: float) -> Any:
-        assert timeout > 0
-        error = KafkaError(self.out[topic]) if topic in self.out else None
-        partitions = {} if error else dict.fromkeys(range(10))
-        return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions=partitions)})
-
-
-@pytest.mark.parametrize("code", [KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART])
-def test_a_topic_that_cannot_be_described_for_once_keeps_its_count(
-    still: KafkaSource, told: list[SourceEvent], code: int
-) -> None:
-    still._topics = ["t", "u"]
-    kafka = Described()
-    still._read_metadata(kafka)
-    kafka.out = {"u": code}
-    still._read_metadata(kafka)
-    assert [event.counts for event in told if isinstance(event, PartitionCounts)] == [{"t": 10, "u": 10}]
-    assert [event.reason for event in told if isinstance(event, Trouble)] == ["topic_missing:u"]
-
-
-def test_a_topic_that_was_never_described_has_no_count(still: KafkaSource, told: list[SourceEvent]) -> None:
-    still._topics = ["t", "u"]
-    kafka = Described()
-    kafka.out = {"u": KafkaError.UNKNOWN_TOPIC_OR_PART}
-    still._read_metadata(kafka)
-    kafka.out = {}
-    still._read_metadata(kafka)
-    counts = [event.counts for event in told if isinstance(event, PartitionCounts)]
-    assert counts == [{"t": 10}, {"t": 10, "u": 10}]
-
-
 FENCED = "Broker: Static consumer fenced by other consumer with same group.instance.id"
 TAKEN = "Broker: The instance ID is still used by another member in the consumer group"
 
@@ -789,19 +751,3 @@ def test_how_long_it_waits_before_it_makes_another_consumer(
     still._live()
 
     assert waited == waits
-
-
-def test_metadata_that_did_not_come_is_asked_for_again_with_the_next_errand(
-    still: KafkaSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without it this replica sends nothing."""
-    monkeypatch.setattr("connector.source.time.monotonic", lambda: 1000.0)
-
-    class Away(Described):
-        def list_topics(self, topic: str, timeout: float) -> Any:  # noqa: ARG002  # its signature
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-
-    still._errand_at = 2000.0
-    still._run_errands(Away())
-
-    assert still._metadata_at == 1005.0
