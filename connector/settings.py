@@ -290,6 +290,12 @@ class TracingSettings(_Section):
     endpoint: str = Field(description="Of a collector, OTLP over HTTP: http://collector:4318/v1/traces and the like.")
     sample: float = Field(0.01, gt=0, le=1, description="Share of the requests to Braze that get a span.")
 
+    @model_validator(mode="after")
+    def _reachable(self) -> TracingSettings:
+        if _web_address(self.endpoint) is None:
+            raise ValueError("endpoint: must be an address such as http://collector:4318/v1/traces")
+        return self
+
 
 class Settings(_Section):
     """Everything."""

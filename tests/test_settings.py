@@ -68,6 +68,7 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
             {"schema_registry": {"url": "http://r", "proxy": "proxy:1"}},
             "schema_registry.proxy: must begin with http://",
         ),
+        ({"tracing": {"endpoint": "collector:4318"}}, "tracing.endpoint: must be an address such as http://"),
         ({"kafka/session.timeout.ms": "10s"}, "kafka.session.timeout.ms: must be a whole number, of milliseconds"),
         ({"kafka/session.timeout.ms": ""}, "kafka.session.timeout.ms: must be a whole number"),
         ({"kafka/max.poll.interval.ms": float("inf")}, "kafka.max.poll.interval.ms: must be a whole number"),
