@@ -130,7 +130,7 @@ class Exchange:
         heard = 0
         while self.answers and heard < records:
             answer = self.answers.popleft()
-            heard += len(answer.request.records)
+            heard += answer.request.record_count
             self._conclude(answer)
 
     def _conclude(self, answer: Answer) -> None:

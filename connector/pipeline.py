@@ -454,7 +454,7 @@ class Pipeline:
                 self.telemetry.count("batches_closed_total", 1, request.closed_by)
                 self.telemetry.observe("braze_request_objects", (len(request.load),), request.endpoint)
             self._spawn(self._exchange.attempt(request))
-            sent += len(request.records)
+            sent += request.record_count
         self._arm(now, at)
         self._stopwatch.spent("pack", began)
 

@@ -64,6 +64,11 @@ class Request:
         """All records that it carries."""
         return [record for piece in self.load for record in piece.records]
 
+    @property
+    def record_count(self) -> int:
+        """How many records it carries; most have an object of their own."""
+        return sum([len(piece.records) for piece in self.load])
+
     def attribute_stays(self) -> set[Assignment]:
         """Whose attributes it writes. Neighbours mostly share their stay: comparing is cheaper than hashing."""
         stays: set[Assignment] = set()

@@ -136,6 +136,7 @@ class Stage:
 
 
 def offsets(request: Request) -> list[int]:
+    assert request.record_count == len(request.records)
     return [record.offset for record in request.records]
 
 
