@@ -90,13 +90,32 @@ _CONSUMER_ONLY_PREFIXES: Final = (
 )
 
 
+_TRUE: Final = {"true", "t", "1"}
+"""As librdkafka reads it, in any case."""
+
+_ALL_REPLICAS: Final = {"all", "-1"}
+
+_NEVER: Final[dict[str, str]] = {
+    "transactional.id": "dead letters are written without transactions, and would never be taken: remove the key",
+    "default.topic.config": "what is in there comes over what is refused here: give its properties by themselves",
+}
+
+
 def refusals(kafka: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Properties that would break a promise, each with the reason and what to do instead."""
     found = [
         (key, "offsets are committed after delivery only: remove the key")
         for key in ("enable.auto.commit", "enable.auto.offset.store")
-        if str(kafka.get(key, "false")).lower() == "true"
+        if _is_true(kafka.get(key))
     ]
+    found += [
+        (key, "a dead letter is settled when all in-sync replicas have it: remove the key")
+        for key in ("acks", "request.required.acks")
+        if str(kafka.get(key, "all")).strip().lower() not in _ALL_REPLICAS
+    ]
+    if _is_true(kafka.get("delivery.report.only.error")):
+        found.append(("delivery.report.only.error", "no dead letter would ever count as written: remove the key"))
+    found += [(key, why) for key, why in _NEVER.items() if key in kafka]
     strategy = str(kafka.get("partition.assignment.strategy", "cooperative-sticky"))
     if any(name.strip() != "cooperative-sticky" for name in strategy.split(",")):
         found.append(
@@ -118,6 +137,10 @@ def refusals(kafka: Mapping[str, Any]) -> list[tuple[str, str]]:
     }:
         found.append(("auto.offset.reset", "must be earliest, latest or error"))
     return found
+
+
+def _is_true(value: object) -> bool:
+    return str(value).strip().lower() in _TRUE
 
 
 def first_position(kafka: Mapping[str, Any]) -> str:

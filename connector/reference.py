@@ -46,9 +46,10 @@ def configuration_page() -> str:
         + "\n\nWhere a topic of campaigns is configured, portions are smaller, so that a trigger does not wait behind"
         + f" what was fetched of audiences: {small}.\n\n"
         + "Refused, since a promise would break: `enable.auto.commit: true`, `enable.auto.offset.store: true`, any"
-        + " `partition.assignment.strategy` but `cooperative-sticky`. Without `auto.offset.reset` a new group starts at"
-        + " the earliest record and an offset that is out of range halts its partition; with it, both follow the"
-        + " operator's choice.\n"
+        + " `partition.assignment.strategy` but `cooperative-sticky`, `acks` but `all`,"
+        + " `delivery.report.only.error: true`, `transactional.id`, and `default.topic.config`, which would come over"
+        + " all of these. Without `auto.offset.reset` a new group starts at the earliest record and an offset that is"
+        + " out of range halts its partition; with it, both follow the operator's choice.\n"
     )
 
 

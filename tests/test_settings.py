@@ -85,6 +85,13 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
         ({"braze/track_limit": {"combined": 75, "per_array": 75}}, "braze.track_limit"),
         ({"kafka/enable.auto.commit": True}, "kafka.enable.auto.commit: offsets are committed after delivery only"),
         ({"kafka/enable.auto.offset.store": "true"}, "kafka.enable.auto.offset.store: "),
+        ({"kafka/enable.auto.commit": 1}, "kafka.enable.auto.commit: offsets are committed after delivery only"),
+        ({"kafka/enable.auto.offset.store": "T"}, "kafka.enable.auto.offset.store: "),
+        ({"kafka/acks": 1}, "kafka.acks: a dead letter is settled when all in-sync replicas have it"),
+        ({"kafka/request.required.acks": "0"}, "kafka.request.required.acks: a dead letter is settled when"),
+        ({"kafka/delivery.report.only.error": "1"}, "kafka.delivery.report.only.error: no dead letter would"),
+        ({"kafka/transactional.id": "mine"}, "kafka.transactional.id: dead letters are written without"),
+        ({"kafka/default.topic.config": {"auto.offset.reset": "latest"}}, "kafka.default.topic.config: what is in"),
         ({"kafka/partition.assignment.strategy": "range"}, "kafka.partition.assignment.strategy: an eager assignor"),
         ({"kafka/group.id": None}, "kafka.group.id: is required"),
         ({"dead_letter_topic": "aiq.audience-membership"}, "dead_letter_topic: is also a topic to read"),
@@ -97,6 +104,13 @@ def test_what_is_wrong_is_refused_with_the_key_s_path(tmp_path: Path, changes: d
         load(written(tmp_path, changed(**changes)), {})
 
     assert any(fault in line for line in refusal.value.faults), refusal.value.faults
+
+
+@pytest.mark.parametrize(
+    "harmless", [{"enable.auto.commit": 0}, {"enable.auto.offset.store": "false"}, {"acks": -1}, {"acks": "all"}]
+)
+def test_what_says_the_same_as_we_do_is_taken(tmp_path: Path, harmless: dict[str, Any]) -> None:
+    assert load(written(tmp_path, changed(kafka={**GOOD["kafka"], **harmless})), {}).kafka.items() >= harmless.items()
 
 
 @pytest.mark.parametrize("proxy", ["http://proxy:3128", "https://user:word@proxy.corp", "http://[::1]:3128/"])
