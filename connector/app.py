@@ -77,6 +77,8 @@ def read_schema(directory: Path, name: str) -> WriterSchema:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SchemaInvalid(f"{path.name} in {directory} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SchemaInvalid(f"{path.name} in {directory} is no file of text: write it in UTF-8") from None
     return WriterSchema(text)
 
 

@@ -62,7 +62,9 @@ class ConfigurationInvalid(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 def _web_address(text: str) -> SplitResult | None:
@@ -363,6 +365,24 @@ def _is_whole(value: object) -> bool:
     return re.fullmatch(r"\s*\d+\s*", str(value)) is not None
 
 
+class _SaidTwice(Exception):
+    """A key stands in a mapping twice: YAML readers keep the last one and drop the other without a word."""
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML in which a key stands once."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _SaidTwice(f"{key.value} stands twice in one place, again at line {key.start_mark.line + 1}")
+                seen.add(key.value)
+        return node
+
+
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the configuration.
 
@@ -377,10 +397,14 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     tree: Any = {}
     if path is not None:
         try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+            tree = _Reader(path.read_text(encoding="utf-8")).get_single_data()
         except OSError as error:
             raise ConfigurationInvalid([f"--config: {path} cannot be read: {error.strerror}"]) from None
-        except yaml.YAMLError as error:
+        except UnicodeDecodeError:
+            raise ConfigurationInvalid([f"--config: {path} is no file of text: write it in UTF-8"]) from None
+        except _SaidTwice as error:
+            raise ConfigurationInvalid([f"--config: {path}: {error}: give it once"]) from None
+        except (yaml.YAMLError, ValueError, AttributeError) as error:  # the last two: dates and the like that are none
             mark = getattr(error, "problem_mark", None)
             where = f" at line {mark.line + 1}" if mark is not None else ""
             raise ConfigurationInvalid([f"--config: {path} is no YAML{where}"]) from None

@@ -70,3 +70,11 @@ async def test_a_key_file_that_is_written_badly_at_a_rotation_is_logged_without_
     assert (told["event"], told["level"]) == ("api_key_file_ignored", "warning")
     assert told["detail"].startswith("braze.api_key_file: holds no API key")
     assert "planted" not in line
+
+
+def test_a_schema_file_in_another_encoding_is_refused_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "mine.avsc").write_bytes('{"type": "record", "name": "É", "fields": []}'.encode("latin-1"))
+    chosen = settings(topics={"audiences": {"kind": "audience", "schema": "mine.avsc"}}, schemas_dir=tmp_path)
+
+    with pytest.raises(ConfigurationInvalid, match=r"^topics\.audiences\.schema: .*mine\.avsc in .* is no file"):
+        Connector(chosen, Telemetry(output=None))

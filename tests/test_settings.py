@@ -80,6 +80,7 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
         ({"braze/api_key": None}, "braze.api_key: give exactly one"),
         ({"braze/settle_s": -1}, "braze.settle_s: "),
         ({"braze/settle_s": "soon"}, "braze.settle_s: "),
+        ({"braze/settle_s": float("inf")}, "braze.settle_s: "),
         ({"braze/rate": []}, "braze.rate: "),
         ({"braze/rate": {"requests": 0, "per_s": 1}}, "braze.rate.0.requests: "),
         ({"braze/track_limit": {"combined": 75, "per_array": 75}}, "braze.track_limit"),
@@ -184,11 +185,35 @@ def test_an_unknown_variable_of_ours_is_refused_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"), [("kafka: [", "is no YAML at line"), ("- a", "holds no mapping"), ("", "holds no mapping")]
+    ("text", "fault"),
+    [
+        ("kafka: [", "is no YAML at line"),
+        ("- a", "holds no mapping"),
+        ("", "holds no mapping"),
+        ("kafka: 2026-99-99", "is no YAML"),  # read as a date
+        ("braze: {}\nkafka: {}\nbraze: {}\n", "braze stands twice in one place, again at line 3: give it once"),
+        ("kafka: {group.id: a, 'group.id': b}", r"group\.id stands twice in one place, again at line 1"),
+    ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, fault: str) -> None:
     with pytest.raises(ConfigurationInvalid, match=fault):
         load(written(tmp_path, text), {})
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes("braze: {proxy: 'http://pröxy:3128'}".encode("latin-1"))
+
+    with pytest.raises(ConfigurationInvalid, match=r"config\.yaml is no file of text: write it in UTF-8"):
+        load(path, {})
+
+
+def test_what_is_merged_into_a_section_may_be_said_otherwise_there(tmp_path: Path) -> None:
+    text = "shared: &shared {bootstrap.servers: a:9092, group.id: a}\nkafka: {<<: *shared, group.id: b}\n"
+    with pytest.raises(ConfigurationInvalid) as refusal:
+        load(written(tmp_path, text), {})
+
+    assert refusal.value.faults == ["topics: is required", "braze: is required", "shared: unknown key"]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
