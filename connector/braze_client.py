@@ -21,7 +21,7 @@ from aiohttp.payload import BytesPayload, Payload
 
 from connector import __version__
 from connector.braze import Endpoint, api_key_in
-from connector.outcomes import Attempt, NoReply, Reply
+from connector.outcomes import CALLED_OFF, Attempt, NoReply, Reply
 
 USER_AGENT: Final = f"partner-ActionIQ-BrazeConnector/{__version__}"
 """Braze asks partners for `partner-Organization-Product/Version` (page "API partner guidelines")."""
@@ -215,7 +215,7 @@ def _cause(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, _Unsent):
-            return "no lease"
+            return CALLED_OFF
         cause = cause.__cause__
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy in braze.proxy refused the tunnel with status {error.status}"

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from connector import gauges
 from connector.books import Books
+from connector.braze import Endpoint
 from connector.committer import Committer
 from connector.delivery import Delivery
-from connector.outcomes import Ambiguous, Attempt, Delivered, Misconfigured, NoReply, PartlyRefused, Reply
+from connector.outcomes import CALLED_OFF, Ambiguous, Attempt, Delivered, Misconfigured, NoReply, PartlyRefused, Reply
 from connector.ports import Clock, Span, Spans, Transport, Trouble
 from connector.records import CampaignSend, Outbound
 from connector.request import Request
@@ -109,7 +110,8 @@ class Exchange:
             began = self._stopwatch.begin()
             body = request.body()
             self._stopwatch.spent("pack", began)
-            attempt = await self._transport.attempt(request.endpoint, body, self._committer.may_send)
+            attempt = await self._transport.attempt(request.endpoint, body, lambda: self._may_send(request))
+            is_asked = not (isinstance(attempt, NoReply) and attempt.cause == CALLED_OFF)
         answer = Answer(request, attempt, is_asked, claimed, span, self._clock.at())
         if answer.is_success:
             self.answers.append(answer)
@@ -117,8 +119,19 @@ class Exchange:
             self.answers.appendleft(answer)
         self._wake()
 
+    def _may_send(self, request: Request) -> bool:
+        """Whether it may be written now: a connection may take half a minute to come.
+
+        Meanwhile a partition may have left, whose next owner does not wait for what was never written, and triggers may
+        have expired. What still may be sent of it is sent at its next turn.
+        """
+        owned = all(self._delivery.owns(stay) for stay in request.stays())
+        return owned and self._committer.may_send() and self._is_fresh(request)
+
     def _is_fresh(self, request: Request) -> bool:
-        """Whether no trigger of it has passed its time while Kafka took its claim: what has is dropped at its turn."""
+        """Whether no trigger of it has passed its time since it was chosen: what has is dropped at its turn."""
+        if request.endpoint is not Endpoint.TRIGGER:
+            return True
         at = self._clock.at()
         sends = (record for record in request.records if isinstance(record, CampaignSend))
         return not any(self._delivery.campaigns.stale(send, at) for send in sends)

@@ -56,6 +56,9 @@ class NoReply:
 
 Attempt = Reply | NoReply
 
+CALLED_OFF: Final = "called off"
+"""Why nobody answered where nobody was asked: by the time there was a connection, nothing might be sent any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:

@@ -184,7 +184,8 @@ class Transport(Protocol):
         Args:
             endpoint: Where.
             body: JSON.
-            may_send: Asked in the step that writes; False: nothing is written, and the attempt counts as not sent.
+            may_send: Asked in the step that writes, which may come long after the call; False: nothing is written, and
+                the attempt counts as not sent.
         """
         ...
 

@@ -5,7 +5,7 @@ Pure. Made by `delivery`, sent by the pipeline, kept by a `channel` while it wai
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import orjson
 
@@ -69,17 +69,13 @@ class Request:
         """How many records it carries; most have an object of their own."""
         return sum([len(piece.records) for piece in self.load])
 
+    def stays(self) -> set[Assignment]:
+        """Whose records it carries."""
+        return _stays(self.load)
+
     def attribute_stays(self) -> set[Assignment]:
-        """Whose attributes it writes. Neighbours mostly share their stay: comparing is cheaper than hashing."""
-        stays: set[Assignment] = set()
-        last: Assignment | None = None
-        for piece in self.load:
-            if piece.array == "attributes":
-                for record in piece.records:
-                    if record.stay is not last:
-                        last = record.stay
-                        stays.add(last)
-        return stays
+        """Whose attributes it writes."""
+        return _stays(piece for piece in self.load if piece.array == "attributes")
 
     def sizes(self) -> dict[str, int]:
         """Objects per array; arrays that it does not send are absent."""
@@ -105,3 +101,15 @@ class Request:
         body = b"{" + b",".join(parts) + b"}"
         self.body_bytes = len(body)
         return body
+
+
+def _stays(load: Iterable[Piece]) -> set[Assignment]:
+    """Neighbours mostly share their stay: comparing is cheaper than hashing."""
+    stays: set[Assignment] = set()
+    last: Assignment | None = None
+    for piece in load:
+        for record in piece.records:
+            if record.stay is not last:
+                last = record.stay
+                stays.add(last)
+    return stays

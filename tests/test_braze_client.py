@@ -11,7 +11,7 @@ from connector.braze import Endpoint
 from connector.braze_client import USER_AGENT, ApiKey, BrazeClient, ClientPolicy, _FencedBody, _Unsent
 from connector.double.server import DoubleServer, serve
 from connector.double.settings import ALL_PERMISSIONS, DoubleSettings
-from connector.outcomes import NoReply, Reply
+from connector.outcomes import CALLED_OFF, NoReply, Reply
 from tests.cycles import found_by_the_collector
 
 KEY = "not-a-real-key"
@@ -81,7 +81,7 @@ async def test_without_a_lease_nothing_arrives(double: DoubleServer) -> None:
 
     assert isinstance(answer, NoReply)
     assert not answer.sent
-    assert answer.cause == "no lease"
+    assert answer.cause == CALLED_OFF
     assert double.double.state()["applied"].get("events", 0) == 0
 
 

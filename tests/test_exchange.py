@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from connector.braze import Endpoint
 from connector.exchange import Exchange
 from connector.metrics import PREFIX
 from connector.pipeline import Pipeline
@@ -83,3 +84,39 @@ def test_what_is_no_success_is_heard_before_the_successes_that_wait(monkeypatch:
 
     assert judge(history) == []
     assert {201, 429, 503} <= set(statuses)
+
+
+def connect_slowly(monkeypatch: pytest.MonkeyPatch, from_s: float, until_s: float, takes_s: float) -> None:
+    """Requests that begin in this time get their connection late, and write only then."""
+    answer = SimulatedTransport.attempt
+
+    async def connecting(self: SimulatedTransport, *words: Any) -> Any:
+        if from_s <= asyncio.get_running_loop().time() < until_s:
+            await asyncio.sleep(takes_s)
+        return await answer(self, *words)
+
+    monkeypatch.setattr(SimulatedTransport, "attempt", connecting)
+
+
+def test_a_trigger_that_expires_while_its_connection_is_made_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect_slowly(monkeypatch, 3.0, 6.0, 4.0)
+
+    history = play(triggers_only(expires_after_s=2.0))
+
+    assert judge(history) == []
+    assert any(applied.arrived_at - EPOCH >= 3.0 for applied in history.applied)
+
+
+def test_what_has_another_owner_is_not_written_when_its_connection_is_there_at_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The new owner has waited for what was on the wire, and written newer values since. Nor is it Braze's fault."""
+    connect_slowly(monkeypatch, 4.0, 5.0, 25.0)
+    loop = VirtualLoop()
+    world = World(calm(records=400, span_s=40.0, settle_s=1.0, happenings=[(5.0, "join")]), loop)
+
+    history = run_virtually(loop, world.play(cured=True))
+
+    assert judge(history) == []
+    telemetry = world._replicas[0].pipeline.telemetry
+    assert [telemetry.value("braze_requests_total", endpoint, "none") for endpoint in Endpoint] == [0, 0]

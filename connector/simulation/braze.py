@@ -13,7 +13,7 @@ import orjson
 
 from connector.braze import Endpoint
 from connector.double.braze_double import BrazeDouble
-from connector.outcomes import Attempt, NoReply, Reply
+from connector.outcomes import CALLED_OFF, Attempt, NoReply, Reply
 from connector.ports import Clock
 
 TIMEOUT_S = 30.0
@@ -49,7 +49,7 @@ class SimulatedTransport:
             await asyncio.sleep(0.01)
             return NoReply(sent=False, cause="no connection")
         if not may_send():
-            return NoReply(sent=False, cause="no lease")
+            return NoReply(sent=False, cause=CALLED_OFF)
         users = _users(body) if endpoint is Endpoint.TRACK else set()
         twice = users & self._users_in_flight
         if twice:
