@@ -25,6 +25,8 @@ from connector.ports import Cured, SchemaUnknown, Trouble
 
 REASON: Final = "schema_registry"
 
+_NO_SCHEMA: Final = "the registry's answer holds no Avro schema: check the address"
+
 _NAMED: Final = {"record", "error", "enum", "fixed"}
 
 
@@ -163,8 +165,11 @@ class SchemaRegistry:
     async def _whole(self, answer: dict[str, Any]) -> str:
         """A schema with its references inlined, as Avro wants them: defined before they are named."""
         named: dict[str, Any] = {}
-        schema = await self._collect(answer, named, set())
-        return orjson.dumps(_inlined(schema, named) if named else schema).decode()
+        try:
+            schema = await self._collect(answer, named, set())
+            return orjson.dumps(_inlined(schema, named) if named else schema).decode()
+        except (TypeError, KeyError, RecursionError):  # a name or a subject that is a number, say
+            raise RegistryRefused(_NO_SCHEMA) from None
 
     async def _collect(self, answer: dict[str, Any], named: dict[str, Any], seen: set[tuple[str, int]]) -> Any:
         """A schema as it was registered; what it refers to, and what that refers to, goes into `named`."""
@@ -174,7 +179,7 @@ class SchemaRegistry:
             schema = orjson.loads(answer["schema"])
             references = [(each["subject"], int(each["version"])) for each in answer.get("references") or ()]
         except (TypeError, KeyError, ValueError):
-            raise RegistryRefused("the registry's answer holds no Avro schema: check the address") from None
+            raise RegistryRefused(_NO_SCHEMA) from None
         for subject, version in references:
             if (subject, version) in seen:
                 continue

@@ -249,6 +249,25 @@ async def test_a_subject_is_quoted(fake: Fake, opened: Any) -> None:
     assert WriterSchema(await (await opened()).fetch(7)).name == "shop.Order"
 
 
+@pytest.mark.parametrize(
+    ("schema", "subject", "definition"),
+    [
+        (record("shop.Order"), 5, ADDRESS),
+        (record("shop.Order"), "shop.Address", record("shop.Address") | {"name": 5}),
+        (record("shop.Order") | {"name": 5}, "shop.Address", ADDRESS),
+    ],
+)
+async def test_words_of_another_kind_than_avro_s_are_waited_out(
+    fake: Fake, told: Told, opened: Any, schema: Any, subject: Any, definition: Any
+) -> None:
+    odd = {"schema": json.dumps(schema), "references": [{"name": "a", "subject": subject, "version": 1}]}
+    fake.answers["/schemas/ids/7"] = [(200, odd), (200, {"schema": SIMPLE})]
+    fake.schema("/subjects/shop.Address/versions/1", definition)
+
+    assert WriterSchema(await (await opened()).fetch(7)).name == "Simple"
+    assert ["holds no Avro schema" in trouble.detail for trouble in told.troubles] == [True]
+
+
 async def test_two_references_to_one_definition_define_it_once(fake: Fake, opened: Any) -> None:
     fake.schema("/schemas/ids/7", record("Top", ("left", "L"), ("right", "R"), ("own", "shop.Address")),
                 references=[reference("L"), reference("R"), reference("shop.Address")])  # fmt: skip
