@@ -16,14 +16,32 @@
 {{- $value | float64 | ceil -}}
 {{- end -}}
 
-{{/* The drain, then the longest request that it may have begun last, then the commit and the farewell to the group. */}}
+{{/* Keys of the configuration under which a secret stands in the clear, and not by a variable. */}}
+{{- define "aiq-braze.bareSecrets" -}}
+{{- $values := dict "braze.api_key" .Values.config.braze.api_key -}}
+{{- with .Values.config.schema_registry -}}{{- $_ := set $values "schema_registry.password" .password -}}{{- end -}}
+{{- range $key, $value := .Values.config.kafka -}}
+{{- if regexMatch "(password|secret|key\\.pem)$" $key -}}{{- $_ := set $values (printf "kafka.%s" $key) $value -}}{{- end -}}
+{{- end -}}
+{{- $bare := list -}}
+{{- range $key, $value := $values -}}
+{{- if and $value (not (contains "${" (toString $value))) -}}{{- $bare = append $bare (printf "config.%s" $key) -}}{{- end -}}
+{{- end -}}
+{{- toJson $bare -}}
+{{- end -}}
+
+{{/*
+The drain, then what a leaving partition waits for: the longest request that it may have begun last, or dead letters; then
+the commit and the farewell to the group.
+*/}}
 {{- define "aiq-braze.gracePeriod" -}}
 {{- with .Values.terminationGracePeriodSeconds -}}
 {{- . | int -}}
 {{- else -}}
 {{- $drain := include "aiq-braze.seconds" (list "drain_deadline_s" (dig "drain_deadline_s" 20 .Values.config)) -}}
 {{- $request := include "aiq-braze.seconds" (list "braze.request_timeout_s" (dig "braze" "request_timeout_s" 30 .Values.config)) -}}
-{{- add (int $drain) (int $request) 10 -}}
+{{- $revoke := include "aiq-braze.seconds" (list "revoke_deadline_s" (dig "revoke_deadline_s" 10 .Values.config)) -}}
+{{- add (int $drain) (max (int $request) (int $revoke)) 10 -}}
 {{- end -}}
 {{- end -}}
 
@@ -88,6 +106,11 @@
 {{- $_ := set $own "schemas_dir" "/etc/aiq-braze/schemas" -}}
 {{- end -}}
 {{- if eq .Values.workload.kind "StatefulSet" -}}
+{{- with index $config.kafka "group.instance.id" -}}
+{{- if not (contains "${" .) -}}
+{{- fail "config.kafka: group.instance.id is the same in every pod, and they would throw each other out: remove it, the chart sets each pod's name" -}}
+{{- end -}}
+{{- end -}}
 {{- $_ := set $kafka "group.instance.id" "${POD_NAME}" -}}
 {{- if ne (index $config.kafka "group.protocol" | default "classic") "consumer" -}}
 {{- $_ := set $kafka "session.timeout.ms" (mul .Values.workload.staticSessionTimeoutSeconds 1000) -}}

@@ -74,6 +74,8 @@ def test_the_grace_period_is_drain_request_and_slack(chart: Chart) -> None:
 
     assert grace() == 20 + 30 + 10
     assert grace(drain_deadline_s=45.5, braze={"request_timeout_s": 12}) == 46 + 12 + 10
+    # A leaving partition waits for its dead letters, too, longer than for a request.
+    assert grace(revoke_deadline_s=40, braze={"request_timeout_s": 5}) == 20 + 40 + 10
 
 
 def test_a_change_of_configuration_rolls_the_pods(chart: Chart) -> None:
@@ -138,6 +140,12 @@ def test_the_network_is_open_to_what_the_configuration_names(chart: Chart) -> No
     policy = chart.render(EVERYTHING).one("NetworkPolicy")["spec"]
     ports = [[port["port"] for port in rule["ports"]] for rule in policy["egress"]]
     assert ports == [[53, 53], [9093], [3128], [8443], [4317]]
+    traced = {
+        "networkPolicy": {"enabled": True},
+        "config": {"tracing": {"endpoint": "http://collector:4318/v1/traces"}},
+    }
+    egress = chart.render(traced).one("NetworkPolicy")["spec"]["egress"]
+    assert egress[-1] == {"ports": [{"protocol": "TCP", "port": 4318}]}
     assert chart.render(CHART / "ci" / "static-values.yaml").one("NetworkPolicy")["spec"]["ingress"] == []
     pods = chart.render(EVERYTHING)
     for labels in (pods.workload["spec"]["template"]["metadata"]["labels"], pods.one("Pod")["metadata"]["labels"]):
@@ -186,6 +194,12 @@ def test_long_names_stay_names(chart: Chart) -> None:
         ({"secrets": {"braze": {"value": "not-a-real-key"}}}, "secrets.braze.value lies in Helm's release record"),
         ({"secrets": {"braze": {"existingSecret": ""}}}, "there is no API key"),
         ({"config": {"braze": {"api_key": "not-a-real-key"}}}, "config.braze.api_key lies in a ConfigMap"),
+        ({"config": {"kafka": {"sasl.password": "not-a-real-key"}}}, "config.kafka.sasl.password lies in a ConfigMap"),
+        ({"config": {"kafka": {"ssl.key.pem": "not-a-real-key"}}}, "config.kafka.ssl.key.pem lies in a ConfigMap"),
+        (
+            {"config": {"schema_registry": {"url": "http://r:1", "password": "not-a-real-key"}}},
+            "config.schema_registry.password lies in a ConfigMap",
+        ),
         ({"replicas": 9, "partitions": 6}, "9 replicas for 6 partitions: 3 will be idle"),
         ({"replicas": 1}, "with 1 replica nothing is delivered while"),
         ({"workload": {"kind": "StatefulSet"}}, "waits for the session timeout (60 s"),
