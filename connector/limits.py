@@ -146,6 +146,8 @@ class ClockWindow:
         self._window = -1
         self._taken = 0  # by us, in this window
         self._reported: tuple[int, int] | None = None  # left for all, as Braze said when we had taken so many
+        # The same of the window before, to which a clock may be set back.
+        self._other: tuple[int, int, tuple[int, int] | None] = (-1, 0, None)
         self._due = float("-inf")
 
     def set_share(self, share: float, now: float) -> None:
@@ -183,9 +185,8 @@ class ClockWindow:
         """Requests that we may still send in the present window."""
         window = int(at // self.rate.per_s)
         if window != self._window:
-            self._window = window
-            self._taken = 0
-            self._reported = None
+            known, self._other = self._other, (self._window, self._taken, self._reported)
+            self._window, self._taken, self._reported = known if known[0] == window else (window, 0, None)
             self._due = float("-inf")
         left = self.rate.requests * self._share - self._taken
         if self._reported is not None:

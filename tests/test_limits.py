@@ -79,6 +79,22 @@ def test_a_clock_window_gives_all_it_has_and_starts_anew_on_the_hour() -> None:
     assert counts == [1000, 1000]
 
 
+def test_a_clock_that_is_set_back_gives_no_hour_twice() -> None:
+    pool, hour = Pool([Rate(10, 3600.0)]), AT - AT % 3600
+
+    def spend(requests: int, now: float, at: float) -> None:
+        for _ in range(requests):
+            pool.take(now, at)
+
+    spend(10, 0.0, hour + 3599.0)
+    assert pool.ready_at(1.5, hour + 3600.5) == 1.5
+    spend(4, 1.5, hour + 3600.5)
+
+    assert pool.ready_at(2.0, hour + 3598.0) == 4.0  # spent already: the hour has to be over once more
+    spend(6, 4.5, hour + 3600.5)
+    assert pool.ready_at(5.0, hour + 3601.0) == 3604.0
+
+
 def test_what_braze_says_is_left_bounds_a_clock_window() -> None:
     pool = Pool([Rate(1000, 3600.0)])
     pool.set_share(0.5, 0.0)
