@@ -118,6 +118,12 @@ def _dead_letter_topic(admin: AdminClient, settings: Settings, exists: bool) -> 
             f" set it to {needed} or more; a letter that does not fit halts `run`"
         )
         return Finding("refused", name, text)
+    if "compact" in topics[name].get("cleanup.policy", ""):
+        text = (
+            "it is compacted: of two letters with one key Kafka keeps the newer one alone, and takes none without"
+            " a key. Set its cleanup.policy to delete"
+        )
+        return Finding("refused", name, text)
     keeps_ms = int(topics[name].get("retention.ms", "-1"))
     if keeps_ms >= 0 and topics[name].get("message.timestamp.type") == "CreateTime":
         text = (

@@ -148,6 +148,13 @@ def _remedy(error: KafkaError) -> str:
             )
         case KafkaError.UNKNOWN_TOPIC_OR_PART | KafkaError._UNKNOWN_TOPIC:  # noqa: SLF001
             return "make the dead-letter topic; nothing is dropped meanwhile"
+        case KafkaError.INVALID_TIMESTAMP:
+            return (
+                "a letter keeps its record's timestamp, and the dead-letter topic takes none so far from now: set its"
+                " message.timestamp.type to LogAppendTime"
+            )
+        case KafkaError.INVALID_RECORD:
+            return "the dead-letter topic is compacted and takes none without a key: set its cleanup.policy to delete"
         case KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return "allow this user to write to the dead-letter topic"
         case _:

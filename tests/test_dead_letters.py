@@ -202,6 +202,8 @@ async def test_a_letter_is_written_once_the_broker_says_so_and_not_before(topic:
         (KafkaError._UNKNOWN_TOPIC, "make the dead-letter topic"),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, "make the dead-letter topic"),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, "allow this user to write"),
+        (KafkaError.INVALID_TIMESTAMP, "set its message.timestamp.type to LogAppendTime"),
+        (KafkaError.INVALID_RECORD, "set its cleanup.policy to delete"),
         (KafkaError._MSG_TIMED_OUT, "check the brokers"),
     ],
 )

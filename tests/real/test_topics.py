@@ -91,8 +91,9 @@ def test_without_its_topic_a_dead_letter_waits_and_nothing_is_dropped(stage: Sta
         ({"message.timestamp.type": "LogAppendTime"}, "ok", "holds records"),
         ({"retention.ms": "-1"}, "ok", "holds records"),
         ({"max.message.bytes": "2000"}, "refused", "max.message.bytes"),
+        ({"cleanup.policy": "compact"}, "refused", "cleanup.policy"),
     ],
-    ids=["default", "log-append", "for-ever", "too-small"],
+    ids=["default", "log-append", "for-ever", "too-small", "compacted"],
 )
 def test_check_looks_whether_the_dead_letter_topic_keeps_letters(
     stage: Stage, tmp_path: Path, config: dict[str, str], verdict: str, words: str
