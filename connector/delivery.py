@@ -182,7 +182,7 @@ class Delivery:
         return soonest
 
     def _due(self, channel: Channel, now: float, at: float) -> float | None:
-        feed = self.campaigns if channel is self.trigger else self.batcher
+        feed = self._feed(channel)
         due = channel.again_due()
         if channel.halt is not None:
             if channel.on_wire:
@@ -306,6 +306,18 @@ class Delivery:
                     doubtful += sum(1 for record in request.records if record.stay in stays)
                 self._keep(request, request.load, now, request.due, is_paced=request.is_paced)
         return doubtful
+
+    @property
+    def idle(self) -> set[Channel]:
+        """Channels with nothing in hand and nothing waiting."""
+        return {channel for channel in self.channels if not (channel.in_hand or self._feed(channel).waiting)}
+
+    def forget_halts(self) -> None:
+        """End the halts that nothing is left to probe with: whatever comes next finds out. The key is one for all."""
+        idle = self.idle
+        for channel in idle:
+            if channel.halt is not None and (len(idle) == len(self.channels) or not channel.halt.why.everything):
+                channel.halt = None
 
     def on_wire(self, stays: set[Assignment]) -> int:
         """Records of these stays whose request has no answer yet."""
@@ -497,6 +509,9 @@ class Delivery:
                 piece.records = records
                 self.batcher.give_back(piece)
         return ours
+
+    def _feed(self, channel: Channel) -> CampaignBatcher | Batcher:
+        return self.campaigns if channel is self.trigger else self.batcher
 
     def _channel(self, request: Request) -> Channel:
         return self.track if request.endpoint is Endpoint.TRACK else self.trigger

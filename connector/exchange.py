@@ -186,6 +186,14 @@ class Exchange:
                 Trouble("braze_outage", "Braze does not answer; everything waits and is tried again", halts=False)
             )
 
+    def forget_what_was_said(self) -> None:
+        """End troubles with Braze where nothing is left that could tell of their end: its partitions have left."""
+        self._delivery.forget_halts()
+        self._tell_halts()
+        if self._failures and len(self._delivery.idle) == len(self._delivery.channels):
+            self._failures = 0
+            self._troubles.end("braze_outage")
+
     def _tell_halts(self) -> None:
         """Braze's refusals of us, told once a change."""
         for channel in self._delivery.channels:

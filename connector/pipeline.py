@@ -474,6 +474,7 @@ class Pipeline:
             await self.committer.commit()
             if self._intake.aside:
                 self._wake()
+            self._exchange.forget_what_was_said()
             taken = sum(len(chunk.records) for chunk in self._intake)
             gauges.show_books(self.telemetry, self.books)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())

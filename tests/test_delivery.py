@@ -755,6 +755,23 @@ def test_a_paused_campaign_proves_that_the_key_works() -> None:
     assert [channel.halt for channel in stage.delivery.channels] == [None, None]
 
 
+def test_a_halt_of_which_nothing_is_left_to_ask_with_is_forgotten_and_no_other() -> None:
+    stage = Stage()
+    stage.delivery.batcher.add_events([event("u", 0)], stage.now)
+    stage.answer(stage.sent(), DENIED)
+    stage.delivery.forget_halts()
+    assert stage.delivery.track.halt is not None
+
+    stage.delivery.withdraw({EVENTS}, stage.now)
+    stage.delivery.forget_halts()
+    assert stage.delivery.track.halt is None
+
+    stage.delivery.campaigns.add([trigger("u", 0)], stage.now)
+    stage.answer(stage.sent(), KEY_REFUSED)
+    stage.delivery.forget_halts()
+    assert [channel.halt is not None for channel in stage.delivery.channels] == [True, True]  # the key is one
+
+
 def test_a_missing_permission_halts_one_endpoint_and_its_cure_is_its_own() -> None:
     stage = Stage()
     campaign, track = both_kinds(stage)

@@ -9,6 +9,7 @@ from connector.braze import Endpoint
 from connector.exchange import Exchange
 from connector.metrics import PREFIX
 from connector.pipeline import Pipeline
+from connector.ports import Lost
 from connector.records import Kind
 from connector.simulation.braze import SimulatedTransport
 from connector.simulation.checker import judge
@@ -120,3 +121,29 @@ def test_what_has_another_owner_is_not_written_when_its_connection_is_there_at_l
     assert judge(history) == []
     telemetry = world._replicas[0].pipeline.telemetry
     assert [telemetry.value("braze_requests_total", endpoint, "none") for endpoint in Endpoint] == [0, 0]
+
+
+@pytest.mark.parametrize(("status", "reason"), [(503, "braze_outage"), (401, "braze:/users/track")])
+def test_what_braze_said_last_is_no_news_where_nothing_is_left_to_ask_with(status: int, reason: str) -> None:
+    """Its partitions have left: nobody here would ever hear that Braze answers again."""
+    loop = VirtualLoop()
+    world = World(calm(records=40, span_s=4.0), loop)
+    told: list[bool] = []
+
+    async def leave() -> None:
+        world._double.set_faults(0.0, {"seed": 0, "steps": [{"do": "status", "status": status, "times": None}]})
+        world._start_replica()
+        await world._write()
+        await asyncio.sleep(20.0)
+        (replica,) = world._replicas
+        pipeline = replica.pipeline
+        told.append(reason in pipeline.troubles)
+        pipeline.on_event(Lost(list(pipeline.books.accounts)))
+        await asyncio.sleep(60.0)
+        told.append(reason in pipeline.troubles)
+        await replica.kill(world._group)
+        await world._group.close()
+
+    run_virtually(loop, leave())
+
+    assert told == [True, False]
