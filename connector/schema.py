@@ -201,8 +201,6 @@ def _build(source: Any, named: dict[str, AvroType]) -> AvroType:
         built.symbols, built.default = tuple(source["symbols"]), source.get("default")
         if not built.symbols or not all(isinstance(symbol, str) for symbol in built.symbols):
             raise SchemaInvalid(f"enum {built.name} has no symbols, or some that are no names")
-    elif kind == "fixed":
-        built.size = int(source["size"])
     elif kind in {"array", "map"}:
         built.items = (_build(source["items" if kind == "array" else "values"], named),)
     elif built.kind == "record":
@@ -221,7 +219,7 @@ def _add_fields(record: AvroType, sources: Sequence[Mapping[str, Any]], named: d
 
 
 def _introduce(built: AvroType, source: Mapping[str, Any], named: dict[str, AvroType]) -> None:
-    """Gives a type its name, before its fields are built: they may refer to it."""
+    """Gives a type its name (and a fixed its size), before its fields are built: they may refer to it."""
     if source["name"] in named:
         raise SchemaInvalid(f"{source['name']} is defined twice")
     built.name = source["name"]
@@ -230,6 +228,10 @@ def _introduce(built: AvroType, source: Mapping[str, Any], named: dict[str, Avro
         alias if "." in alias or not space else f"{space}.{alias}" for alias in source.get("aliases", ())
     )
     named[built.name] = built
+    if built.kind == "fixed":
+        built.size = int(source["size"])
+        if built.size < 0:  # whoever reads it would go back, and before the first byte
+            raise SchemaInvalid(f"fixed {built.name} has fewer than no bytes")
 
 
 def _union(branches: list[Any], named: dict[str, AvroType]) -> AvroType:

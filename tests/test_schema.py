@@ -30,6 +30,8 @@ def record(*fields: tuple[str, Any]) -> dict[str, Any]:
         (record(("a", "long"), ("a", "string")), "two fields a"),
         (record(("a", {"type": "enum", "name": "E", "symbols": ["X", "X"]})), "unique"),
         (record(("a", {"type": "enum", "name": "E", "symbols": []})), "no symbols"),
+        ({"type": "fixed", "name": "F", "size": -1}, "fewer than no bytes"),
+        (record(("a", ["null", {"type": "fixed", "name": "F", "size": -5}])), "fewer than no bytes"),
         (record(("a", [])), "without branches"),
         (record(("a", ["null", {"type": "array", "items": []}])), "without branches"),
         (record((7, "long")), "is no text"),  # type: ignore[arg-type]
