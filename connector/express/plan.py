@@ -126,13 +126,13 @@ class _Plan:
         self._check_texts(users, name)
         if time is not None:
             self._check_time(time)
-        longest = max(map(len, rules.placeholder_ids), default=0)
+        placeholders = frozenset(each.casefold() for each in rules.placeholder_ids)
         return {
             "program": packed(program),
             "is_event": self._is_event,
             "users": users,
-            "placeholders": frozenset(each.casefold() for each in rules.placeholder_ids),
-            "placeholder_chars": longest,
+            "placeholders": placeholders,
+            "placeholder_chars": max(map(len, placeholders), default=0),
             "name": name,
             "time_slot": UNCAUGHT if time is None else self._caught.slots[time.field],
             "flag_slot": flag_slot,

@@ -164,6 +164,13 @@ def test_bytes_that_end_too_soon_or_too_late_are_declined(rest: bytes) -> None:
     WAYS[Kind.EVENT, RULES[0]].compare([sound + rest, sound[:-1] + rest, *(sound[:size] for size in range(len(sound)))])
 
 
+def test_a_placeholder_that_grows_when_it_is_casefolded_is_known() -> None:
+    both = ways(Kind.EVENT, MappingRules(placeholder_ids=frozenset({"Weiß"})))
+
+    assert not goes_express(Kind.EVENT, both, **identity("WEISS"))
+    assert goes_express(Kind.EVENT, both, **identity("WEISSE"))
+
+
 # ---- both ways, by the hundred --------------------------------------------------------------------------------------
 
 
