@@ -6,7 +6,7 @@
 
 typedef struct {
     uint8_t *bytes; /* the name; NULL: a free place */
-    char *json;     /* `"name":` */
+    char *json;     /* `"name":`; NULL: it is not plain */
     uint32_t hash, size, json_size;
     int is_plain;
     uint64_t seen; /* number of the record that last held it: a map that says a name twice is declined */
@@ -84,10 +84,13 @@ static int names_find(Names *names, const uint8_t *bytes, Py_ssize_t size, Name 
     Py_DECREF(answer);
     if (is_plain < 0)
         return BROKEN;
-    Text json = {0};
-    int answered = put_string(&json, bytes, size);
-    if (answered == GIVEN && text_put(&json, ":", 1) < 0)
+    Text json = {0}; /* of what is sent as it is */
+    int answered = is_plain ? put_string(&json, bytes, size) : GIVEN;
+    if (is_plain && answered == GIVEN && text_put(&json, ":", 1) < 0)
         answered = BROKEN;
+    char *fitting = json.used ? PyMem_Realloc(json.at, json.used) : NULL; /* there was room for the worst */
+    if (fitting != NULL)
+        json.at = fitting;
     uint8_t *kept = PyMem_Malloc((size_t)size + 1);
     if (answered != GIVEN || kept == NULL) {
         PyMem_Free(json.at);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from random import Random
 from typing import Any
 
@@ -298,6 +299,27 @@ def test_more_names_than_are_remembered_lose_nothing() -> None:
     ]
     assert both.compare(values) > 1_590
     assert both.compare(values[:10]) == 10
+
+
+@pytest.mark.parametrize("name", ["🎈" * 250, "\x01" * 1000], ids=["plain", "too long to be sent"])
+def test_a_name_is_remembered_in_little_more_than_its_own_bytes(name: str) -> None:
+    document, schema, names = default_document(Kind.EVENT), SCHEMAS[Kind.EVENT], 2_000
+    lane = compile_lane(document, schema, schema, MappingRules())
+    assert lane is not None
+    chunk: list[Any] = [
+        SimulatedRecord(
+            STAY.name, 1, b"", written(schema, {**SAMPLES[Kind.EVENT], "properties": {f"{n}{name}": 1}}), AT
+        )
+        for n in range(names)
+    ]
+    tracemalloc.start()
+    try:
+        lane.run(chunk, 0, -1, AT, STAY)  # what it gave is gone again
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept / names < 3 * 1000  # the name, its JSON, and its place
 
 
 def test_what_is_raised_on_the_way_comes_out() -> None:
