@@ -38,6 +38,9 @@ _NODES_MAX: Final = 10_000
 _NEAR: Final = 2
 """What comes nearer to a limit on bytes than by this factor is left to those who measure it."""
 
+_FIXED_BYTES_MAX: Final = 2**31 - 1
+"""A program is of integers of 32 bits. Nobody's record is as large."""
+
 _SAME_WIRE: Final = {
     "null": What.NUL,
     "boolean": What.BOOLEAN,
@@ -316,6 +319,8 @@ def _leaf(writer: AvroType, slot: int, *, is_read: bool) -> Node:
         case "string" | "bytes":
             return node(What.SKIPPED)
         case "fixed":
+            if writer.size > _FIXED_BYTES_MAX:
+                raise _NotPlain
             return node(What.FIXED, writer.size)
         case "enum":
             return node(What.ENUM, slot, len(writer.symbols))

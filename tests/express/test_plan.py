@@ -119,3 +119,11 @@ def test_foreign_schemas() -> None:
     assert not has_lane(Kind.EVENT, row({"name": "id", "type": "long"}, TIME), **WORDS)
     itself = {"type": "record", "name": "Itself", "fields": [{"name": "next", "type": ["null", "Itself"]}]}
     assert not has_lane(Kind.EVENT, row(USER, TIME, {"name": "i", "type": itself}), **WORDS)
+
+
+def test_a_fixed_larger_than_any_record_has_none() -> None:
+    def padded(size: int) -> WriterSchema:
+        return row(USER, TIME, {"name": "pad", "type": ["null", {"type": "fixed", "name": "Pad", "size": size}]})
+
+    assert has_lane(Kind.EVENT, padded(2**31 - 1), **WORDS)
+    assert not has_lane(Kind.EVENT, padded(2**31), **WORDS)
