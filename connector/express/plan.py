@@ -283,7 +283,8 @@ class _Program:
             if into is None:
                 inner.append(self._unread(written.type, self._open))
             else:
-                below = None if path is None else f"{path}.{into.name}" if path else into.name
+                is_lost = path is None or "." in into.name  # the dots of a path are between names
+                below = None if is_lost else f"{path}.{into.name}" if path else into.name
                 inner.append(self._node(written.type, into.type if reader is not None else None, below))
         self._open.pop()
         return node(What.RECORD, len(inner), inner=inner)

@@ -127,3 +127,10 @@ def test_a_fixed_larger_than_any_record_has_none() -> None:
 
     assert has_lane(Kind.EVENT, padded(2**31 - 1), **WORDS)
     assert not has_lane(Kind.EVENT, padded(2**31), **WORDS)
+
+
+def test_a_field_whose_name_looks_like_a_path_is_not_what_the_path_leads_to() -> None:
+    schema = row({"name": "a", "type": {"type": "map", "values": "string"}}, {"name": "a.b", "type": "string"}, TIME)
+    words = WORDS | {"user": {"external_id": "a.b", "braze_id": None}, "name": "a.b"}
+
+    assert not has_lane(Kind.EVENT, schema, **words)
