@@ -48,6 +48,7 @@ _SAME_WIRE: Final = {
     "double": What.DOUBLE,
 }
 _NUMBERS: Final = {"int": What.INT, "long": What.LONG}
+_NO_BYTES: Final = (node(What.NUL), node(What.FIXED, 0), node(What.RECORD, 0))
 _MANY: Final = {"array": What.ARRAY, "map": What.MAP}
 
 
@@ -287,7 +288,7 @@ class _Program:
                 below = None if is_lost else f"{path}.{into.name}" if path else into.name
                 inner.append(self._node(written.type, into.type if reader is not None else None, below))
         self._open.pop()
-        return node(What.RECORD, len(inner), inner=inner)
+        return _fields(inner)
 
     def _unread(self, writer: AvroType, around: list[AvroType]) -> Node:
         """Steps over a field that the reader does not have: its text may be anything."""
@@ -300,7 +301,7 @@ class _Program:
             if writer in around:
                 raise _NotPlain
             fields = [self._unread(each.type, [*around, writer]) for each in writer.fields.values()]
-            return node(What.RECORD, len(fields), inner=fields)
+            return _fields(fields)
         return _leaf(writer, UNCAUGHT, is_read=False)
 
     def _count(self) -> None:
@@ -308,6 +309,12 @@ class _Program:
         self._met += 1
         if self._met > _NODES_MAX:
             raise _NotPlain
+
+
+def _fields(each: list[Node]) -> Node:
+    """A record, without what takes no bytes: else a few bytes could ask for a step for each field of a large schema."""
+    inner = [field for field in each if field not in _NO_BYTES]
+    return node(What.RECORD, len(inner), inner=inner)
 
 
 def _leaf(writer: AvroType, slot: int, *, is_read: bool) -> Node:

@@ -134,3 +134,22 @@ def test_a_field_whose_name_looks_like_a_path_is_not_what_the_path_leads_to() ->
     words = WORDS | {"user": {"external_id": "a.b", "braze_id": None}, "name": "a.b"}
 
     assert not has_lane(Kind.EVENT, schema, **words)
+
+
+@pytest.mark.parametrize("reader", [None, SCHEMAS[Kind.EVENT]], ids=["read", "unread"])
+def test_what_takes_no_bytes_takes_no_step(reader: WriterSchema | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs: list[bytes] = []
+
+    def kept(program: bytes, **_: Any) -> None:
+        programs.append(program)
+
+    monkeypatch.setattr("connector.express.plan.lane_type", lambda: kept)
+    nothing = {"type": "record", "name": "Nothing", "fields": [{"name": "n", "type": "null"}]}
+    empty = {"type": "fixed", "name": "Empty", "size": 0}
+    for more in ([], [{"name": "n", "type": "null"}, {"name": "o", "type": nothing}, {"name": "p", "type": empty}]):
+        item = {"type": "record", "name": "Item", "fields": [{"name": "is", "type": "boolean"}, *more]}
+        fields = [*OLDER_EVENT["fields"], {"name": "items", "type": {"type": "array", "items": item}}]
+        has_lane(Kind.EVENT, WriterSchema({**OLDER_EVENT, "fields": fields}), reader)
+
+    assert len(programs) == 2
+    assert programs[0] == programs[1]
