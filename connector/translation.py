@@ -184,7 +184,8 @@ class Translator:
                 if compiled is None:
                     done.rest, done.missing = records[index:], schema_id
                     if express is not None:
-                        del express[index:]
+                        del express[index:]  # they come again, once it is known
+                        done.by_express = index - express.count(None)
                     break
                 decode, mapper = compiled
                 values.append((index, record, len(value), decode(value, start), mapper))

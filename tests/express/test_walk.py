@@ -364,3 +364,20 @@ def test_frames_of_another_schema_and_ids_in_headers_are_for_the_ordinary_way() 
     assert translated(7, 7, 8) == ([True, True, False], [], None)
     assert translated(8, 8, 8, 8, 8) == ([True] * 4, ["header_framing"], None)
     assert translated(8, 9, 8) == ([True], [], 9)
+
+
+def test_what_is_given_behind_an_unknown_schema_is_not_counted_before_it_is_taken() -> None:
+    schema = SCHEMAS[Kind.EVENT]
+    framed = Translator(
+        "topic", Kind.EVENT, default_document(Kind.EVENT), MappingRules(), {schema.name: schema}, framed=True
+    )
+    framed.learn(schema, 7)
+    avro = written(schema, SAMPLES[Kind.EVENT])
+    chunk: list[Any] = [
+        SimulatedRecord(STAY.name, index, b"", b"\0" + schema_id.to_bytes(4, "big") + avro, AT)
+        for index, schema_id in enumerate((7, 7, 9, 7, 7))
+    ]
+    assert framed.decode(STAY, chunk[:1], AT).by_express == 0  # nothing is known of the next one's schema yet
+
+    decoded = framed.decode(STAY, chunk, AT)
+    assert (decoded.by_express, len(decoded.rest)) == (2, 3)
