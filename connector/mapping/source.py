@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from string import Formatter
 from typing import Any, Final
 
@@ -49,8 +50,8 @@ def parse_source(word: str, text: Any) -> Source:
     if form != "field" and len(text) > 1:
         raise MappingInvalid(f"{word}: map and unit go with field only")
     if form == "constant":
-        if not isinstance(value, bool | int | float | str):
-            raise MappingInvalid(f"{word}.constant: must be a string, a number or a boolean")
+        if value is None or not _is_json(value):
+            raise MappingInvalid(f"{word}.constant: must be a string, a number or a boolean that JSON can hold")
         return Source(word, constant=value)
     if not isinstance(value, str) or not value:
         raise MappingInvalid(f"{word}.{form}: must be a string")
@@ -78,9 +79,24 @@ def _value_map(word: str, text: Mapping[str, Any]) -> Mapping[Any, Any] | None:
     if not isinstance(value_map, Mapping) or not value_map:
         raise MappingInvalid(f"{word}.map: must be a mapping of values")
     for value in value_map.values():
-        if value is not None and not isinstance(value, bool | int | float | str):
-            raise MappingInvalid(f"{word}.map: must map to strings, numbers, booleans or null")
+        if not _is_json(value):
+            raise MappingInvalid(f"{word}.map: must map to strings, numbers, booleans or null that JSON can hold")
     return value_map
+
+
+def _is_json(value: Any) -> bool:
+    """Whether it is a single value that can be written: YAML knows infinities, lone surrogates and any integer."""
+    match value:
+        case None | bool():
+            return True
+        case int():
+            return -(2**63) <= value < 2**64
+        case float():
+            return isfinite(value)
+        case str():
+            return value.encode("utf-8", "replace").decode() == value  # a lone surrogate becomes a question mark
+        case _:
+            return False
 
 
 def _unit(word: str, text: Mapping[str, Any]) -> str:
@@ -97,4 +113,6 @@ def _pieces(word: str, template: str) -> tuple[tuple[str, str], ...]:
         raise MappingInvalid(f"{word}: {error}") from None
     if any(spec or conversion or path == "" for _, path, spec, conversion in parsed):
         raise MappingInvalid(f"{word}: only {{path}} is understood between braces")
+    if not _is_json(template):
+        raise MappingInvalid(f"{word}: holds half a character")
     return tuple((literal, path or "") for literal, path, _, _ in parsed)
