@@ -259,7 +259,13 @@ class MappingSettings(_Section):
 class BreakerSettings(_Section):
     """Too many dead letters of a topic halt it, with its offsets held, instead of draining it."""
 
-    share: float = Field(0.5, gt=0, le=1, description="Of the records that come to an end; 1: never by share.")
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Of the records that are sent or become dead letters (what a rule skips does not count); 1: never"
+        " by share.",
+    )
     records_min: int = Field(1_000, ge=1, description="Fewer than this within the window say nothing about a share.")
     window_s: float = Field(60.0, gt=0, description="Over how long the share is taken.")
     run: int = Field(1_000, ge=0, description="Dead letters with nothing delivered in between; 0: never by a run.")
