@@ -52,7 +52,10 @@ def _answers(kafka: Mapping[str, Any], topic: str) -> bool:
     """Whether the coordinator tells what the group has committed; asked by a client that joins nothing."""
     nobody = logging.Logger("librdkafka")  # noqa: LOG001  # not by getLogger: that would be global
     nobody.addHandler(logging.NullHandler())  # its lines would be about the same as the other client's
-    asking = Consumer({**reading_properties(kafka), "error_cb": lambda _error: None, "logger": nobody})
+    try:
+        asking = Consumer({**reading_properties(kafka), "error_cb": lambda _error: None, "logger": nobody})
+    except KafkaException:  # no file handle or thread left, say: then this process knows nothing of the coordinator
+        return False
     try:
         asking.committed([TopicPartition(topic, 0)], timeout=_CALL_S)
     except KafkaException:

@@ -98,6 +98,10 @@ def test_brokers_that_are_not_there_do_not_answer(monkeypatch: pytest.MonkeyPatc
     assert not standstill._answers({"bootstrap.servers": "127.0.0.1:1", "group.id": "g"}, "t")
 
 
+def test_a_client_that_cannot_be_made_knows_nothing_of_the_coordinator() -> None:
+    assert not standstill._answers({"bootstrap.servers": "127.0.0.1:1", "group.id": "g", "no.such.property": 1}, "t")
+
+
 _PROCESS = """
     import asyncio, threading
     from connector import source, standstill
