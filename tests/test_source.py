@@ -486,6 +486,19 @@ def test_a_partition_that_comes_while_all_is_held_is_paused_before_it_is_fetched
     assert notes.asked == [("assign", [0]), ("resume", [0]), ("pause", [0])]
 
 
+def test_whoever_gets_partitions_asks_how_many_there_are(still: KafkaSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that are not known to be there this replica has no share of the quota."""
+    asked: list[object] = []
+    monkeypatch.setattr(still._errands, "_count", lambda consumer: asked.append(consumer) or True)
+    notes: Any = Notes()
+    still._errands.run(notes, ())
+    still._errands.run(notes, ())
+    assert len(asked) == 1
+    still._on_assign(notes, [KafkaPartition("t", 0)])
+    still._errands.run(notes, ())
+    assert len(asked) == 2
+
+
 def test_every_stay_has_an_epoch_of_its_own(still: KafkaSource, told: list[SourceEvent]) -> None:
     for _ in range(2):
         still._on_assign(Notes(), [KafkaPartition("t", 0)])
