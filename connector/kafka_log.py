@@ -7,6 +7,7 @@ for it; these lines repeat with every try.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from connector.telemetry import Telemetry
 
@@ -25,3 +26,13 @@ def kafka_logger(telemetry: Telemetry) -> logging.Logger:
     logger = logging.Logger("librdkafka")  # noqa: LOG001  # not by getLogger: that would be global
     logger.addHandler(_Teller(telemetry))
     return logger
+
+
+def unheard() -> dict[str, Any]:
+    """Properties of a client of which nobody wants to hear: what it would say is told by another, or by its answer.
+
+    Without a logger librdkafka writes to standard error.
+    """
+    nobody = logging.Logger("librdkafka")  # noqa: LOG001  # as above
+    nobody.addHandler(logging.NullHandler())
+    return {"error_cb": lambda _error: None, "logger": nobody}

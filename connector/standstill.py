@@ -1,21 +1,20 @@
 """A Kafka thread that stands although Kafka answers: its client has forgotten a call, and only a new process helps.
 
 An edge. Once in some hundred freezes of a broker librdkafka (2.16.0) never answers the commit that was on its way:
-a synchronous call then has no end, the binding lets no other call on that consumer in, not even its closing, and
-librdkafka itself holds every assignment back until it is answered. While the coordinator is away the same call stands
-as it should, so it is asked by a client of our own whether it is.
+a synchronous call then has no end, and the binding lets no other call on that consumer in, not even its closing. While
+the coordinator is away the same call stands as it should, so it is asked by a client of our own whether it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from connector.kafka_log import unheard
 from connector.kafka_properties import reading_properties
 
 STANDS_S: Final = 30.0
@@ -50,10 +49,8 @@ async def until_it_stands(kafka: Mapping[str, Any], topic: str, ticked_at: Calla
 
 def _answers(kafka: Mapping[str, Any], topic: str) -> bool:
     """Whether the coordinator tells what the group has committed; asked by a client that joins nothing."""
-    nobody = logging.Logger("librdkafka")  # noqa: LOG001  # not by getLogger: that would be global
-    nobody.addHandler(logging.NullHandler())  # its lines would be about the same as the other client's
     try:
-        asking = Consumer({**reading_properties(kafka), "error_cb": lambda _error: None, "logger": nobody})
+        asking = Consumer({**reading_properties(kafka), **unheard()})
     except KafkaException:  # no file handle or thread left, say: then this process knows nothing of the coordinator
         return False
     try:

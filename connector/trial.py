@@ -6,7 +6,6 @@ anything has begun, and not a traceback or a wait that seems to be the brokers'.
 
 from __future__ import annotations
 
-import logging
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from connector.braze import api_key_in
 from connector.braze_client import NO_KEY
+from connector.kafka_log import unheard
 from connector.kafka_properties import consumer_properties, producer_properties
 from connector.records import Kind
 from connector.settings import ConfigurationInvalid, Settings
@@ -84,14 +84,12 @@ def _authorities(path: Path) -> str | None:
 def _kafka(kafka: Mapping[str, Any], *, beside_triggers: bool) -> list[str]:
     """What librdkafka refuses of the operator's properties; its sentence is the best that there is to say."""
     faults: dict[str, None] = {}  # in order; both clients mostly say the same
-    nobody = logging.Logger("librdkafka")  # noqa: LOG001  # not by getLogger: that would be global
-    nobody.addHandler(logging.NullHandler())  # with kafka.debug set librdkafka would write to standard error
     for make, properties in (
         (Consumer, consumer_properties(kafka, beside_triggers=beside_triggers)),
         (Producer, producer_properties(kafka)),
     ):
         try:
-            client = make({**properties, "error_cb": lambda _error: None, "logger": nobody})
+            client = make({**properties, **unheard()})
         except KafkaException as exception:
             error = exception.args[0]
             if error.code() == KafkaError._INVALID_ARG:  # noqa: SLF001  # the library's own spelling

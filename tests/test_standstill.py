@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -43,7 +43,7 @@ class Coordinator:
 
 
 @pytest.fixture
-def look(monkeypatch: pytest.MonkeyPatch) -> Iterator[Look]:
+def look(monkeypatch: pytest.MonkeyPatch) -> Look:
     """Looks, in time of its own, and says how many questions it took, or that it never returned."""
 
     def looking(coordinator: Coordinator, *ticked_at: float) -> int | str:
@@ -66,8 +66,7 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Iterator[Look]:
             return "never"
         raise AssertionError
 
-    with monkeypatch.context():
-        yield looking
+    return looking
 
 
 def test_a_thread_that_stands_while_the_coordinator_answers_others_is_noticed(look: Look) -> None:
