@@ -108,6 +108,10 @@ _FAULTS: tuple[dict[str, Any], ...] = (
 )
 
 
+_TAKEOVERS_EVERY: Final = 10
+"""So many seeds apart are those that kill on purpose."""
+
+
 def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     rng = Random(seed)  # noqa: S311  # reproducible, guards nothing
@@ -156,9 +160,6 @@ def draw(seed: int) -> Scenario:
         turn_records=rng.choice((500, 500, 10, 1)),
     )
     return _with_takeovers(drawn, rng) if seed % _TAKEOVERS_EVERY == 0 else drawn
-
-
-_TAKEOVERS_EVERY: Final = 10
 
 
 def _with_takeovers(drawn: Scenario, rng: Random) -> Scenario:
