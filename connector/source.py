@@ -47,7 +47,13 @@ from connector.standstill import until_it_stands
 
 _POLL_RECORDS: Final = 500
 _POLL_S: Final = 0.01
-"""`consume` waits this out when records trickle in (measured: 0.1 s cost 53 ms at the median, 0.01 s costs 8)."""
+"""The thread looks into its mailbox so often."""
+
+_GATHER_S: Final = 0.002
+"""`consume` waits this out for what comes with a first record, unless there is plenty: the price of one turn for many.
+
+Measured at 750 and at 7,500 events a second: no wait takes a fifth more processor time, and 10 ms (with no first record
+to end them) cost 5 ms at the median."""
 
 _CALL_S: Final = 10.0
 _REVOKE_SLACK_S: Final = 2.0
@@ -229,7 +235,7 @@ class KafkaSource:
                 # Before the first poll: an assignment asks how many partitions there are.
                 self._errands.run(consumer, list(self._flows.values()))
                 began = time.thread_time()
-                messages = consumer.consume(_POLL_RECORDS, _POLL_S)
+                messages = self._poll(consumer)
                 self.ticked_at = time.time()
                 if messages:
                     self._hand_over(messages)
@@ -241,6 +247,19 @@ class KafkaSource:
             raise
         finally:
             consumer.close()
+
+    def _poll(self, consumer: Consumer) -> list[Message]:
+        """The first record that comes, and what comes with it. None of a stay that has ended meanwhile.
+
+        librdkafka takes such records, which come again, out of one call's answer; here there are two.
+        """
+        messages = consumer.consume(1, _POLL_S)
+        if not messages:
+            return messages
+        name = Partition(cast("str", messages[0].topic()), cast("int", messages[0].partition()))
+        flow = self._flows.get(name)
+        more = consumer.consume(_POLL_RECORDS - 1, _GATHER_S)
+        return more if self._flows.get(name) is not flow else messages + more
 
     def _hand_over(self, messages: list[Message]) -> None:
         """Sort what was polled by stay, in order, and post it. Never blocks: the loop takes what the bounds allow."""

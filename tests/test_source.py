@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
@@ -665,6 +666,66 @@ def test_what_was_polled_for_a_partition_that_has_left_is_not_handed_over(
     own(still, 0)
     still._hand_over([Polled()])
     assert told == []
+
+
+@dataclass(frozen=True)
+class Record:
+    """One of topic t."""
+
+    in_partition: int
+    at: int
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return self.in_partition
+
+    def offset(self) -> int:
+        return self.at
+
+    def error(self) -> None:
+        return None
+
+    def value(self) -> bytes:
+        return b"v"
+
+
+class Polled(Notes):
+    """A consumer whose second call of a poll begins with a rebalance."""
+
+    def __init__(self, answers: Sequence[Sequence[Record]], rebalance: Callable[[Consumer], None]) -> None:
+        super().__init__()
+        self._answers = list(answers)
+        self._rebalance = rebalance
+
+    def consume(self, records: int, within_s: float) -> list[Record]:
+        assert within_s > 0
+        if len(self._answers) == 1:
+            self._rebalance(self)
+        answer = list(self._answers.pop(0))
+        assert len(answer) <= records
+        return answer
+
+
+@pytest.mark.parametrize("away", [0, 1])
+def test_a_record_polled_before_a_rebalance_is_handed_over_unless_its_own_partition_was_away(
+    still: KafkaSource, told: list[SourceEvent], away: int
+) -> None:
+    def rebalance(consumer: Any) -> None:
+        still._on_lost(consumer, [KafkaPartition("t", away)])
+        still._on_assign(consumer, [KafkaPartition("t", away)])  # from its committed offset, which is 5
+
+    own(still, 0, 1)
+    consumer = Polled([[Record(0, 7)], [Record(0, 5) if away == 0 else Record(0, 8), Record(1, 5)]], rebalance)
+    still._hand_over(still._poll(consumer))
+
+    handed = {
+        event.stay.partition: [record.offset() for record in event.records]
+        for event in told
+        if isinstance(event, Chunk)
+    }
+    assert handed == ({0: [5], 1: [5]} if away == 0 else {0: [7, 8], 1: [5]})
 
 
 class OutOfRange:
