@@ -23,9 +23,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connector.backpressure import Bounds, Flow, regulate
 from connector.errands import Errands
+from connector.first_positions import first_positions
+from connector.kafka_errors import InstanceTaken, Rebuild, Refused, fatal, refusal, said
 from connector.kafka_properties import consumer_properties, first_position
 from connector.metrics import Stage
-from connector.offset_map import FIRST_METADATA
 from connector.ports import (
     Assigned,
     Chunk,
@@ -55,7 +56,6 @@ _GATHER_S: Final = 0.002
 Measured at 750 and at 7,500 events a second: no wait takes a fifth more processor time, and 10 ms (with no first record
 to end them) cost 5 ms at the median."""
 
-_CALL_S: Final = 10.0
 _REVOKE_SLACK_S: Final = 2.0
 _LAST_COMMIT_S: Final = 3.0
 _COMMIT_AGAIN_S: Final = 0.1
@@ -75,18 +75,6 @@ _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 class _CommitCommand:
     commits: Sequence[Commit]
     answer: Callable[[Sequence[Commit] | CommitRefused], None]
-
-
-class _Rebuild(Exception):
-    """The client object is unusable; a new one is made."""
-
-
-class _InstanceTaken(_Rebuild):
-    """Its predecessor's session has to end first, which is near: to ask ever more rarely would add to it."""
-
-
-class _Refused(Exception):
-    """Kafka will not have this process, now or later: only the operator can help."""
 
 
 class KafkaSource:
@@ -201,14 +189,14 @@ class KafkaSource:
             try:
                 self._consume_until_closing()
                 break
-            except _Refused as refused:
+            except Refused as refused:
                 ended = SourceEnded(3, str(refused))
                 break
-            except (_Rebuild, KafkaException) as cause:
-                words = _words(cause.args[0]) if isinstance(cause, KafkaException) else str(cause)
+            except (Rebuild, KafkaException) as cause:
+                words = said(cause.args[0]) if isinstance(cause, KafkaException) else str(cause)
                 self._trouble("kafka_client", f"{words}; a new consumer is made until one works: check the brokers")
                 self._closing.wait(_REBUILD_S[min(rebuilds, len(_REBUILD_S) - 1)])
-                rebuilds += not isinstance(cause, _InstanceTaken)
+                rebuilds += not isinstance(cause, InstanceTaken)
                 if self._closing.is_set():
                     break
             except BaseException as error:  # the thread's last word; it ends the process
@@ -242,7 +230,7 @@ class KafkaSource:
                     self._spent("poll", time.thread_time() - began)  # one that brought nothing is idling
                 self._serve(consumer)
                 self._regulate(consumer)
-        except (_Rebuild, KafkaException):
+        except (Rebuild, KafkaException):
             self._on_lost(consumer, [])
             raise
         finally:
@@ -297,18 +285,14 @@ class KafkaSource:
                 " --reset-offsets, or set kafka.auto.offset.reset",
             )
         elif code == KafkaError._FATAL or error.fatal():  # noqa: SLF001
-            if "FENCED" in error.str().upper() and "INSTANCE" in error.str().upper():
-                raise _Refused("another live process has this kafka.group.instance.id: give each its own")
-            if "INSTANCE ID" in error.str().upper():
-                raise _InstanceTaken("an earlier process with this kafka.group.instance.id has not timed out yet")
-            raise _Rebuild(_words(error))
+            raise fatal(error)
         else:
             self._on_error(error)
 
     # ---- assignment, in callbacks of consume() ----------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        starts = self._first_positions(consumer, partitions) if partitions else []
+        starts = first_positions(consumer, partitions, first_position(self._kafka), self._errands.counts)
         placed: list[TopicPartition] = []
         told: list[StayStart] = []
         for topic, partition, offset, metadata in starts:
@@ -326,44 +310,6 @@ class KafkaSource:
         self._tell(Assigned(told))
         self._cure("kafka")
         self._cure("kafka_client")
-
-    def _first_positions(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[tuple[str, int, int, str]]:
-        """Where each partition begins. What the group never committed is resolved and committed before it is read."""
-        known = consumer.committed(partitions, timeout=_CALL_S)
-        fresh: list[TopicPartition] = []
-        starts: list[tuple[str, int, int, str]] = []
-        for partition in known:
-            if partition.error is not None:
-                raise _Rebuild(_words(partition.error))
-            if partition.offset >= 0:
-                starts.append((partition.topic, partition.partition, partition.offset, partition.metadata or ""))
-                continue
-            low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_S)
-            highest = max(each.partition for each in known if each.topic == partition.topic)
-            offset = high if self._starts_latest(consumer, partition.topic, highest) else low
-            fresh.append(TopicPartition(partition.topic, partition.partition, offset, FIRST_METADATA))
-            starts.append((partition.topic, partition.partition, offset, ""))
-        if fresh:
-            consumer.commit(offsets=fresh, asynchronous=False)
-        return starts
-
-    def _starts_latest(self, consumer: Consumer, topic: str, highest: int) -> bool:
-        """Only by the operator's choice, and only where the topic is wholly new to the group."""
-        choice = first_position(self._kafka)
-        if choice == "earliest":
-            return False
-        if choice == "error":
-            raise _Refused(
-                f"the group has no offset for {topic} and kafka.auto.offset.reset is error: commit one with"
-                " kafka-consumer-groups --reset-offsets, or choose earliest or latest"
-            )
-        # As many as there were a while ago: those that came since say nothing about whether the topic is new to us.
-        # list_topics() in here would let the library abort the process at the next callback of the same poll.
-        counts = self._errands.counts
-        if topic not in counts:
-            raise _Rebuild(f"how many partitions {topic} has is not known yet")
-        everything = [TopicPartition(topic, index) for index in range(max(counts[topic], highest + 1))]
-        return all(other.offset < 0 for other in consumer.committed(everything, timeout=_CALL_S))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Serve the mailbox in here until the loop has drained these partitions, or until the deadline."""
@@ -460,7 +406,7 @@ class KafkaSource:
         try:
             answers = consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            return CommitRefused(_refusal(error.args[0]))
+            return CommitRefused(refusal(error.args[0]))
         finally:
             self._spent("commit", time.thread_time() - began)
         acknowledged: list[Commit] = []
@@ -472,7 +418,7 @@ class KafkaSource:
                 acknowledged.append(current[name])
                 self._cure(_commit_refused(name))
             else:
-                refused[name] = f"{name}: {_refusal(answer.error)}"
+                refused[name] = f"{name}: {refusal(answer.error)}"
         if not acknowledged:
             return CommitRefused(next(iter(refused.values())))
         self._cure("kafka")
@@ -507,7 +453,7 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE}:  # noqa: SLF001
-            self._trouble("kafka", f"{_words(error)}: check kafka.bootstrap.servers, credentials and the brokers")
+            self._trouble("kafka", f"{said(error)}: check kafka.bootstrap.servers, credentials and the brokers")
 
     def _trouble(self, reason: str, detail: str, *, halts: bool = True) -> None:
         if reason not in self._troubles:
@@ -544,27 +490,3 @@ def _out_of_range(name: Partition) -> str:
 
 def _commit_refused(name: Partition) -> str:
     return f"commit_refused:{name}"
-
-
-def _words(error: KafkaError) -> str:
-    """Kafka's name for a fault; its text may hold host names, never records."""
-    return f"Kafka says {error.name()}"
-
-
-def _refusal(error: KafkaError) -> str:
-    """Why a commit was not taken, and what to do about it."""
-    return f"{_words(error)}: {_remedy(error)}"
-
-
-def _remedy(error: KafkaError) -> str:
-    match error.code():
-        case KafkaError.GROUP_AUTHORIZATION_FAILED:
-            return "allow this user to read the group"
-        case KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            return "allow this user to read the topics"
-        case KafkaError.OFFSET_METADATA_TOO_LARGE:
-            return "raise the brokers' offset.metadata.max.bytes to 4096 or more"
-        case KafkaError.REBALANCE_IN_PROGRESS | KafkaError.ILLEGAL_GENERATION | KafkaError.UNKNOWN_MEMBER_ID:
-            return "partitions are being shared out anew, which passes; if it does not, check the brokers"
-        case _:
-            return "check the brokers"

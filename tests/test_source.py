@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from connector.backpressure import Bounds, Flow, regulate
+from connector.kafka_errors import InstanceTaken
 from connector.offset_map import OffsetMap, encode
 from connector.ports import (
     Assigned,
@@ -29,7 +30,7 @@ from connector.ports import (
     Trouble,
     Watermarks,
 )
-from connector.records import Assignment, NextOffset, TopicPartition
+from connector.records import Assignment, NextOffset
 from connector.source import KafkaSource, _CommitCommand
 from tests.real.brokers import InProcessBroker
 
@@ -781,26 +782,12 @@ def test_of_a_partition_that_left_in_the_same_call_nothing_is_said_to_be_out_of_
     assert told == []
 
 
-FENCED = "Broker: Static consumer fenced by other consumer with same group.instance.id"
 TAKEN = "Broker: The instance ID is still used by another member in the consumer group"
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "words"),
-    [
-        (FENCED, "_Refused", "give each its own"),
-        (TAKEN, "_InstanceTaken", "has not timed out"),
-        ("Local: something else", "_Rebuild", "_FATAL"),
-    ],
-)
-def test_a_fatal_error_makes_a_new_consumer_or_ends_the_process(
-    still: KafkaSource, text: str, kind: str, words: str
-) -> None:
-    error = KafkaError(KafkaError._FATAL, text)
-    with pytest.raises(Exception, match=words) as raised:
-        still._judge(error, None)
-    assert type(raised.value).__name__ == kind
-    assert TopicPartition("t", 0) not in still._flows
+def test_a_fatal_error_ends_the_polling(still: KafkaSource) -> None:
+    with pytest.raises(InstanceTaken):
+        still._judge(KafkaError(KafkaError._FATAL, TAKEN), None)
 
 
 @pytest.mark.parametrize(

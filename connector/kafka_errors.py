@@ -1,0 +1,54 @@
+"""What an error of Kafka's means for the consumer that got it, and what to do about it.
+
+An edge, because the errors are the library's; without I/O.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError
+
+
+class Rebuild(Exception):
+    """The client object is unusable; a new one is made."""
+
+
+class InstanceTaken(Rebuild):
+    """Its predecessor's session has to end first, which is near: to ask ever more rarely would add to it."""
+
+
+class Refused(Exception):
+    """Kafka will not have this process, now or later: only the operator can help."""
+
+
+def fatal(error: KafkaError) -> Rebuild | Refused:
+    """What is to be raised where the library itself gives up."""
+    text = error.str().upper()
+    if "FENCED" in text and "INSTANCE" in text:
+        return Refused("another live process has this kafka.group.instance.id: give each its own")
+    if "INSTANCE ID" in text:
+        return InstanceTaken("an earlier process with this kafka.group.instance.id has not timed out yet")
+    return Rebuild(said(error))
+
+
+def said(error: KafkaError) -> str:
+    """Kafka's name for a fault; its text may hold host names, never records."""
+    return f"Kafka says {error.name()}"
+
+
+def refusal(error: KafkaError) -> str:
+    """Why a commit was not taken, and what to do about it."""
+    return f"{said(error)}: {_remedy(error)}"
+
+
+def _remedy(error: KafkaError) -> str:
+    match error.code():
+        case KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return "allow this user to read the group"
+        case KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return "allow this user to read the topics"
+        case KafkaError.OFFSET_METADATA_TOO_LARGE:
+            return "raise the brokers' offset.metadata.max.bytes to 4096 or more"
+        case KafkaError.REBALANCE_IN_PROGRESS | KafkaError.ILLEGAL_GENERATION | KafkaError.UNKNOWN_MEMBER_ID:
+            return "partitions are being shared out anew, which passes; if it does not, check the brokers"
+        case _:
+            return "check the brokers"

@@ -1,0 +1,100 @@
+"""Where partitions begin, on a group coordinator that knows what it is told here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from connector.first_positions import first_positions
+from connector.kafka_errors import Rebuild, Refused
+from connector.offset_map import FIRST_METADATA
+
+
+class Coordinator:
+    """What the group committed, by partition of topic t; its records are those from 10 up to 90."""
+
+    def __init__(self, committed: dict[int, tuple[int, str]], faulty: frozenset[int] = frozenset()) -> None:
+        self._committed = committed
+        self._faulty = faulty
+        self.written: list[tuple[int, int, str | None]] = []
+
+    def committed(self, partitions: Sequence[KafkaPartition], timeout: float) -> list[Any]:
+        assert timeout > 0
+        return [self._answer(each.partition) for each in partitions]
+
+    def _answer(self, number: int) -> Any:
+        offset, metadata = self._committed.get(number, (-1001, ""))
+        answer = KafkaPartition("t", number, offset, metadata)
+        if number not in self._faulty:
+            return answer
+
+        class Faulty:
+            topic, partition, offset, metadata = "t", number, -1001, None
+            error = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
+
+        return Faulty()
+
+    def get_watermark_offsets(self, partition: KafkaPartition, timeout: float) -> tuple[int, int]:  # noqa: ARG002
+        assert timeout > 0
+        return 10, 90
+
+    def commit(self, *, offsets: Sequence[KafkaPartition], asynchronous: bool) -> None:
+        assert not asynchronous
+        self.written += [(each.partition, each.offset, each.metadata) for each in offsets]
+
+
+def asked(coordinator: Coordinator, *numbers: int, choice: str = "earliest", count: int | None = 4) -> dict[int, int]:
+    """The offset at which each partition begins."""
+    partitions = [KafkaPartition("t", number) for number in numbers]
+    counts = {} if count is None else {"t": count}
+    return {each.partition: each.offset for each in first_positions(coordinator, partitions, choice, counts)}  # type: ignore[arg-type]
+
+
+def test_nobody_is_asked_of_no_partition() -> None:
+    assert first_positions(None, [], "error", {}) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("choice", ["earliest", "latest", "error"])
+def test_what_the_group_committed_is_where_it_goes_on_and_is_not_committed_again(choice: str) -> None:
+    coordinator = Coordinator({0: (17, "map")})
+    (start,) = first_positions(coordinator, [KafkaPartition("t", 0)], choice, {"t": 4})  # type: ignore[arg-type]
+    assert start == ("t", 0, 17, "map")
+    assert coordinator.written == []
+
+
+def test_what_it_never_committed_begins_at_the_earliest_and_is_committed() -> None:
+    coordinator = Coordinator({0: (17, "")})
+    assert asked(coordinator, 0, 1) == {0: 17, 1: 10}
+    assert coordinator.written == [(1, 10, FIRST_METADATA)]
+
+
+def test_latest_holds_where_the_topic_is_wholly_new_to_the_group() -> None:
+    assert asked(Coordinator({}), 0, choice="latest") == {0: 90}
+    assert asked(Coordinator({3: (5, "")}), 0, choice="latest") == {0: 10}  # another one's: this one came later
+
+
+def test_a_partition_beyond_the_known_count_is_looked_at_too() -> None:
+    assert asked(Coordinator({5: (17, "")}), 4, 5, choice="latest", count=4) == {4: 10, 5: 17}
+
+
+def test_whether_a_topic_is_new_is_not_known_before_its_partitions_are_counted() -> None:
+    coordinator = Coordinator({})
+    with pytest.raises(Rebuild, match="how many partitions t has"):
+        asked(coordinator, 0, choice="latest", count=None)
+    assert coordinator.written == []
+
+
+def test_told_to_refuse_it_names_the_topic_and_the_remedy() -> None:
+    with pytest.raises(Refused, match=r"no offset for t .* --reset-offsets"):
+        asked(Coordinator({}), 0, choice="error")
+
+
+def test_an_answer_with_an_error_in_it_is_no_position() -> None:
+    coordinator = Coordinator({0: (17, "")}, faulty=frozenset({1}))
+    with pytest.raises(Rebuild, match="UNSTABLE_OFFSET_COMMIT"):
+        asked(coordinator, 0, 1)
+    assert coordinator.written == []
