@@ -283,10 +283,14 @@ def _threads_s(pid: int) -> dict[str, float]:
     """Processor seconds by kind of thread. The Kafka thread has no name of its own: it is the other Python one."""
     used: Counter[str] = Counter()
     for task in Path(f"/proc/{pid}/task").iterdir():
-        name = (task / "comm").read_text(encoding="utf-8").strip()
+        try:
+            name = (task / "comm").read_text(encoding="utf-8").strip()
+            ran_ns = int((task / "schedstat").read_text(encoding="ascii").split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # one that ended while we went through them: a client's that is gone
         is_python = name.startswith("python")
         thread = LIBRDKAFKA if not is_python else LOOP if task.name == str(pid) else KAFKA
-        used[thread] += int((task / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+        used[thread] += ran_ns / 1e9
     return dict(used)
 
 
