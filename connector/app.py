@@ -23,6 +23,7 @@ from connector.batching import Batcher, TrackLimit
 from connector.braze_client import ApiKey, BrazeClient, ClientPolicy
 from connector.breaker import BreakerPolicy
 from connector.campaigns import CampaignBatcher
+from connector.configuration import ConfigurationInvalid
 from connector.dead_letters import DeadLetterTopic
 from connector.delivery import Delivery, DeliveryPolicy
 from connector.health import HealthServer
@@ -37,7 +38,7 @@ from connector.records import Kind
 from connector.registry import RegistryPolicy, SchemaRegistry
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.series import start_series
-from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, ConfigurationInvalid, RateSettings, Settings
+from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, RateSettings, Settings
 from connector.source import KafkaSource
 from connector.telemetry import Telemetry
 from connector.translation import Translator

@@ -17,12 +17,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from connector.app import braze_client, schema_registry, translators
 from connector.braze import Endpoint
+from connector.configuration import ConfigurationInvalid
 from connector.kafka_properties import producer_properties
 from connector.outcomes import Misconfigured, NoReply, Reply, Throttled, classify
 from connector.ports import SchemaUnknown
 from connector.registry import RegistryRefused
 from connector.schema import WriterSchema
-from connector.settings import ConfigurationInvalid, Settings
+from connector.settings import Settings
 
 _CALL_S = 10.0
 _HEADERS_BYTES = 8_192

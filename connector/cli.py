@@ -18,7 +18,8 @@ from prometheus_client import ProcessCollector
 
 from connector import __version__
 from connector.app import Connector
-from connector.settings import ConfigurationInvalid, Settings, load
+from connector.configuration import ConfigurationInvalid
+from connector.settings import Settings, load
 from connector.telemetry import Telemetry
 from connector.trial import try_out
 

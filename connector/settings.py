@@ -1,7 +1,8 @@
-"""The configuration: one YAML file, every key also an environment variable, to one frozen tree.
+"""The settings: every key with its type, its default and its bounds, in one frozen tree.
 
-An edge: it reads files and the environment, once, at start. Whatever is wrong is said with the key's path, all of it at
-once, before anything is connected. Units stand last in a key's name. The reference in the docs is generated from here.
+An edge: what the operator wrote (`configuration`) is read here, once, at start. Whatever is wrong is said with the
+key's path, all of it at once, before anything is connected. Units stand last in a key's name. The reference in the docs
+is generated from here.
 """
 
 from __future__ import annotations
@@ -15,19 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from connector.braze import api_key_in
+from connector.configuration import ConfigurationInvalid, written
 from connector.kafka_properties import max_poll_interval_ms, refusals
 from connector.records import Kind
 
-ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
-
 _PROXY_LOOKS: Final = "must begin with http:// or https:// and name host and port, such as http://proxy:3128"
 
-_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_FROM_FILE: Final = "_file"
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
 _HOST: Final = re.compile(r"[\w.:-]+")
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
@@ -47,18 +44,6 @@ SCHEMA_FILES: Final = {
     Kind.EVENT: "ProfileEvent.avsc",
     Kind.CAMPAIGN: "CampaignTrigger.avsc",
 }
-
-
-class ConfigurationInvalid(ValueError):
-    """What is wrong, one line a fault; each names its key.
-
-    Args:
-        faults: `key: what is wrong and what to do`.
-    """
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
 
 
 class _Section(BaseModel):
@@ -371,24 +356,6 @@ def _is_whole(value: object) -> bool:
     return re.fullmatch(r"\s*\d+\s*", str(value)) is not None
 
 
-class _SaidTwice(Exception):
-    """A key stands in a mapping twice: YAML readers keep the last one and drop the other without a word."""
-
-
-class _Reader(yaml.SafeLoader):
-    """YAML in which a key stands once."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise _SaidTwice(f"{key.value} stands twice in one place, again at line {key.start_mark.line + 1}")
-                seen.add(key.value)
-        return node
-
-
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the configuration.
 
@@ -399,29 +366,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     Raises:
         ConfigurationInvalid: With every fault that was found.
     """
-    environment = os.environ if environment is None else environment
-    tree: Any = {}
-    if path is not None:
-        try:
-            tree = _Reader(path.read_text(encoding="utf-8")).get_single_data()
-        except OSError as error:
-            raise ConfigurationInvalid([f"--config: {path} cannot be read: {error.strerror}"]) from None
-        except UnicodeDecodeError:
-            raise ConfigurationInvalid([f"--config: {path} is no file of text: write it in UTF-8"]) from None
-        except _SaidTwice as error:
-            raise ConfigurationInvalid([f"--config: {path}: {error}: give it once"]) from None
-        except (yaml.YAMLError, ValueError, AttributeError) as error:  # the last two: dates and the like that are none
-            mark = getattr(error, "problem_mark", None)
-            where = f" at line {mark.line + 1}" if mark is not None else ""
-            raise ConfigurationInvalid([f"--config: {path} is no YAML{where}"]) from None
-        if not isinstance(tree, dict):
-            raise ConfigurationInvalid([f"--config: {path} holds no mapping of keys"])
-    faults: list[str] = []
-    tree = _expanded(tree, environment, "", faults)
-    _overlay(tree, environment, faults)
-    _read_kafka_files(tree, faults)
-    if faults:
-        raise ConfigurationInvalid(faults)
+    tree = written(path, os.environ if environment is None else environment)
     if path is not None and "schemas_dir" in tree:
         tree["schemas_dir"] = path.parent / str(tree["schemas_dir"])
     try:
@@ -432,75 +377,6 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     if broken:
         raise ConfigurationInvalid(broken)
     return settings
-
-
-def _expanded(node: Any, environment: Mapping[str, str], where: str, faults: list[str]) -> Any:
-    """`${VAR}` in values; an unset one is a fault, not an empty string."""
-    if isinstance(node, dict):
-        return {
-            str(key): _expanded(value, environment, f"{where}.{key}" if where else str(key), faults)
-            for key, value in node.items()
-        }
-    if isinstance(node, list):
-        return [_expanded(value, environment, f"{where}.{index}", faults) for index, value in enumerate(node)]
-    if not isinstance(node, str):
-        return node
-
-    def value_of(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in environment:
-            faults.append(f"{where}: the environment variable {name} is not set")
-        return environment.get(name, "")
-
-    return _VARIABLE.sub(value_of, node)
-
-
-def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[str]) -> None:
-    """Environment variables over the file: `AIQ_BRAZE__BRAZE__SETTLE_S=0` is `braze.settle_s: 0`."""
-    for name, text in sorted(environment.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX):
-            continue
-        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        if path[0] == "kafka" and len(path) == 2:
-            stem = path[1].removesuffix(_FROM_FILE)
-            path[1] = stem.replace("_", ".") + path[1].removeprefix(stem)  # librdkafka's own names have dots only
-        node = tree
-        for part in path[:-1]:
-            below = node.setdefault(part, {})
-            if not isinstance(below, dict):
-                faults.append(f"{name}: {part} is no section")
-                break
-            node = below
-        else:
-            node[path[-1]] = _value(text, is_kafka=path[0] == "kafka")
-
-
-def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> None:
-    """`sasl.password_file: /run/password` is `sasl.password` with what the file holds: librdkafka reads none itself."""
-    kafka = tree.get("kafka")
-    if not isinstance(kafka, dict):
-        return  # said by the model
-    for key in [key for key in kafka if str(key).endswith(_FROM_FILE)]:
-        name = key.removesuffix(_FROM_FILE)
-        path = kafka.pop(key)
-        if name in kafka:
-            faults.append(f"kafka.{key}: give either {name} or {key}")
-            continue
-        try:
-            kafka[name] = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, TypeError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no file of text"
-            faults.append(f"kafka.{key}: {path} cannot be read: {why}; is the secret mounted?")
-
-
-def _value(text: str, *, is_kafka: bool) -> Any:
-    """A variable's text as YAML would read it where it is a list or a section; else the text, which pydantic reads."""
-    if is_kafka or text[:1] not in {"{", "["}:
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _fault(error: Any) -> str:

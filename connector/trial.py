@@ -16,10 +16,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from connector.braze import api_key_in
 from connector.braze_client import NO_KEY
+from connector.configuration import ConfigurationInvalid
 from connector.kafka_log import unheard
 from connector.kafka_properties import consumer_properties, producer_properties
 from connector.records import Kind
-from connector.settings import ConfigurationInvalid, Settings
+from connector.settings import Settings
 
 _SECRET: Final = re.compile(r"password|secret|\.pem$|\.config$")
 _WHOSE: Final = re.compile(r"^Failed to create (consumer|producer): ")

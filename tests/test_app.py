@@ -8,7 +8,8 @@ import pytest
 
 from connector.app import Connector
 from connector.braze import Endpoint
-from connector.settings import ConfigurationInvalid, Settings
+from connector.configuration import ConfigurationInvalid
+from connector.settings import Settings
 from connector.telemetry import Telemetry
 
 

@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 import yaml
 
+from connector.configuration import ConfigurationInvalid
 from connector.records import Kind
-from connector.settings import ConfigurationInvalid, load
+from connector.settings import load
 
 GOOD: dict[str, Any] = {
     "kafka": {"bootstrap.servers": "localhost:9092", "group.id": "aiq-braze"},
@@ -139,14 +140,6 @@ def test_a_wrong_value_is_never_quoted(tmp_path: Path) -> None:
     assert "planted-secret" not in str(refusal.value)
 
 
-def test_variables_are_expanded_and_an_unset_one_is_a_fault(tmp_path: Path) -> None:
-    path = written(tmp_path, changed(**{"braze/api_key": "${KEY_OF_TEST}"}))
-
-    assert load(path, {"KEY_OF_TEST": "k"}).braze.api_key.get_secret_value() == "k"  # type: ignore[union-attr]
-    with pytest.raises(ConfigurationInvalid, match=r"braze\.api_key: the environment variable KEY_OF_TEST is not set"):
-        load(path, {})
-
-
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     settings = load(
         written(tmp_path, GOOD),
@@ -184,43 +177,6 @@ def test_an_unknown_variable_of_ours_is_refused_too(tmp_path: Path) -> None:
         load(written(tmp_path, GOOD), {"AIQ_BRAZE__BRAZE__SETTLES": "1"})
 
 
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("kafka: [", "is no YAML at line"),
-        ("- a", "holds no mapping"),
-        ("", "holds no mapping"),
-        ("kafka: 2026-99-99", "is no YAML"),  # read as a date
-        ("braze: {}\nkafka: {}\nbraze: {}\n", "braze stands twice in one place, again at line 3: give it once"),
-        ("kafka: {group.id: a, 'group.id': b}", r"group\.id stands twice in one place, again at line 1"),
-    ],
-)
-def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, fault: str) -> None:
-    with pytest.raises(ConfigurationInvalid, match=fault):
-        load(written(tmp_path, text), {})
-
-
-def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_bytes("braze: {proxy: 'http://pröxy:3128'}".encode("latin-1"))
-
-    with pytest.raises(ConfigurationInvalid, match=r"config\.yaml is no file of text: write it in UTF-8"):
-        load(path, {})
-
-
-def test_what_is_merged_into_a_section_may_be_said_otherwise_there(tmp_path: Path) -> None:
-    text = "shared: &shared {bootstrap.servers: a:9092, group.id: a}\nkafka: {<<: *shared, group.id: b}\n"
-    with pytest.raises(ConfigurationInvalid) as refusal:
-        load(written(tmp_path, text), {})
-
-    assert refusal.value.faults == ["topics: is required", "braze: is required", "shared: unknown key"]
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationInvalid, match=r"absent\.yaml cannot be read"):
-        load(tmp_path / "absent.yaml", {})
-
-
 def test_the_schemas_lie_relative_to_the_configuration_file(tmp_path: Path) -> None:
     settings = load(written(tmp_path, changed(schemas_dir="mine")), {})
 
@@ -242,29 +198,3 @@ def test_pods_that_differ_in_name_and_secrets_alone_have_one_fingerprint(tmp_pat
 
     assert of(group_instance_id="a", client_id="a", sasl_password="a") == of(group_instance_id="b", sasl_password="b")
     assert of(group_instance_id="a") != of(group_instance_id="a", security_protocol="SASL_SSL")
-
-
-def test_a_kafka_property_is_read_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("planted\n", encoding="utf-8")
-    named = {**GOOD["kafka"], "sasl.password_file": str(tmp_path / "password")}
-    by_environment = {"AIQ_BRAZE__KAFKA__SASL_PASSWORD_FILE": str(tmp_path / "password")}
-
-    for settings in (
-        load(written(tmp_path, changed(kafka=named)), {}),
-        load(written(tmp_path, GOOD), by_environment),
-    ):
-        assert settings.kafka["sasl.password"] == "planted"
-        assert "sasl.password_file" not in settings.kafka
-
-
-def test_a_file_of_a_kafka_property_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
-    absent = {**GOOD["kafka"], "sasl.password_file": str(tmp_path / "absent")}
-    with pytest.raises(
-        ConfigurationInvalid, match=r"kafka\.sasl\.password_file: .*absent cannot be read: No such file"
-    ):
-        load(written(tmp_path, changed(kafka=absent)), {})
-
-    both = {**absent, "sasl.password": "planted"}
-    with pytest.raises(ConfigurationInvalid, match=r"give either sasl\.password or sasl\.password_file") as refused:
-        load(written(tmp_path, changed(kafka=both)), {})
-    assert "planted" not in str(refused.value)

@@ -20,9 +20,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from connector.app import Connector
+from connector.configuration import ConfigurationInvalid
 from connector.outcomes import Delivered, NoReply, Unreachable
 from connector.records import Kind
-from connector.settings import ConfigurationInvalid, Settings
+from connector.settings import Settings
 from connector.telemetry import Telemetry
 from connector.tracing import LINKS_MAX, Tracing, origin_of
 from tests.real.brokers import InProcessBroker

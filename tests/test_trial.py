@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from connector.settings import ConfigurationInvalid, Settings
+from connector.configuration import ConfigurationInvalid
+from connector.settings import Settings
 from connector.trial import try_out
 
 PLANTED = "planted-secret"

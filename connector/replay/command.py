@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from connector.app import SystemClock, translators
+from connector.configuration import ConfigurationInvalid
 from connector.replay.kafka import KafkaRefused, PartitionReader, TransactionalWriter
 from connector.replay.schemas import RegistryAway, Schemas
 from connector.replay.screen import ReplayScreen, print_account
 from connector.replay.selection import SelectionInvalid, selection
 from connector.replay.session import Replay, ReplayOptions
-from connector.settings import ConfigurationInvalid, Settings
+from connector.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,155 @@
+"""What the operator wrote: one YAML file, environment variables over it, and the files of Kafka's secrets; to one tree.
+
+An edge: it reads files. The tree holds keys and values as they were written; what they have to be, `settings` knows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
+
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_FROM_FILE: Final = "_file"
+
+
+class ConfigurationInvalid(ValueError):
+    """What is wrong, one line a fault; each names its key.
+
+    Args:
+        faults: `key: what is wrong and what to do`.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class _SaidTwice(Exception):
+    """A key stands in a mapping twice: YAML readers keep the last one and drop the other without a word."""
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML in which a key stands once."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _SaidTwice(f"{key.value} stands twice in one place, again at line {key.start_mark.line + 1}")
+                seen.add(key.value)
+        return node
+
+
+def written(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The tree of keys.
+
+    Args:
+        path: The YAML file; None: the environment alone.
+        environment: What is expanded in the file's values, and written over them.
+
+    Raises:
+        ConfigurationInvalid: With every fault that was found.
+    """
+    faults: list[str] = []
+    tree: dict[str, Any] = _expanded({} if path is None else _parsed(path), environment, "", faults)
+    _overlay(tree, environment, faults)
+    _read_kafka_files(tree, faults)
+    if faults:
+        raise ConfigurationInvalid(faults)
+    return tree
+
+
+def _parsed(path: Path) -> dict[Any, Any]:
+    try:
+        tree = _Reader(path.read_text(encoding="utf-8")).get_single_data()
+    except OSError as error:
+        raise ConfigurationInvalid([f"--config: {path} cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigurationInvalid([f"--config: {path} is no file of text: write it in UTF-8"]) from None
+    except _SaidTwice as error:
+        raise ConfigurationInvalid([f"--config: {path}: {error}: give it once"]) from None
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # the last two: dates and the like that are none
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ConfigurationInvalid([f"--config: {path} is no YAML{where}"]) from None
+    if not isinstance(tree, dict):
+        raise ConfigurationInvalid([f"--config: {path} holds no mapping of keys"])
+    return tree
+
+
+def _expanded(node: Any, environment: Mapping[str, str], where: str, faults: list[str]) -> Any:
+    """`${VAR}` in values; an unset one is a fault, not an empty string."""
+    if isinstance(node, dict):
+        return {
+            str(key): _expanded(value, environment, f"{where}.{key}" if where else str(key), faults)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_expanded(value, environment, f"{where}.{index}", faults) for index, value in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environment:
+            faults.append(f"{where}: the environment variable {name} is not set")
+        return environment.get(name, "")
+
+    return _VARIABLE.sub(value_of, node)
+
+
+def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[str]) -> None:
+    """Environment variables over the file: `AIQ_BRAZE__BRAZE__SETTLE_S=0` is `braze.settle_s: 0`."""
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        if path[0] == "kafka" and len(path) == 2:
+            stem = path[1].removesuffix(_FROM_FILE)
+            path[1] = stem.replace("_", ".") + path[1].removeprefix(stem)  # librdkafka's own names have dots only
+        node = tree
+        for part in path[:-1]:
+            below = node.setdefault(part, {})
+            if not isinstance(below, dict):
+                faults.append(f"{name}: {part} is no section")
+                break
+            node = below
+        else:
+            node[path[-1]] = _value(text, is_kafka=path[0] == "kafka")
+
+
+def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> None:
+    """`sasl.password_file: /run/password` is `sasl.password` with what the file holds: librdkafka reads none itself."""
+    kafka = tree.get("kafka")
+    if not isinstance(kafka, dict):
+        return  # said by the model
+    for key in [key for key in kafka if str(key).endswith(_FROM_FILE)]:
+        name = key.removesuffix(_FROM_FILE)
+        path = kafka.pop(key)
+        if name in kafka:
+            faults.append(f"kafka.{key}: give either {name} or {key}")
+            continue
+        try:
+            kafka[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, TypeError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no file of text"
+            faults.append(f"kafka.{key}: {path} cannot be read: {why}; is the secret mounted?")
+
+
+def _value(text: str, *, is_kafka: bool) -> Any:
+    """A variable's text as YAML would read it where it is a list or a section; else the text, which pydantic reads."""
+    if is_kafka or text[:1] not in {"{", "["}:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+
+from connector.configuration import ConfigurationInvalid, written
+
+
+def saved(directory: Path, text: str) -> Path:
+    path = directory / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_variables_are_expanded_and_an_unset_one_is_a_fault(tmp_path: Path) -> None:
+    path = saved(tmp_path, "braze: {api_key: 'a${KEY_OF_TEST}', rate: [{requests: '${KEY_OF_TEST}'}]}")
+
+    assert written(path, {"KEY_OF_TEST": "k"}) == {"braze": {"api_key": "ak", "rate": [{"requests": "k"}]}}
+    with pytest.raises(ConfigurationInvalid) as refused:
+        written(path, {})
+    assert refused.value.faults == [
+        "braze.api_key: the environment variable KEY_OF_TEST is not set",
+        "braze.rate.0.requests: the environment variable KEY_OF_TEST is not set",
+    ]
+
+
+def test_variables_of_ours_come_over_the_file(tmp_path: Path) -> None:
+    tree = written(
+        saved(tmp_path, "kafka: {bootstrap.servers: a:9092, group.id: g}\nbraze: {settle_s: 1}"),
+        {
+            "AIQ_BRAZE__BRAZE__SETTLE_S": "0",
+            "AIQ_BRAZE__BRAZE__RATE": '[{"requests": 5, "per_s": 1}]',
+            "AIQ_BRAZE__KAFKA__BOOTSTRAP_SERVERS": "elsewhere:9092",
+            "AIQ_BRAZE_CONFIG": "not a key",
+        },
+    )
+
+    assert tree == {
+        "kafka": {"bootstrap.servers": "elsewhere:9092", "group.id": "g"},
+        "braze": {"settle_s": "0", "rate": [{"requests": 5, "per_s": 1}]},
+    }
+
+
+def test_a_variable_below_what_is_no_section_is_named() -> None:
+    with pytest.raises(ConfigurationInvalid, match="AIQ_BRAZE__HTTP__PORT: http is no section"):
+        written(None, {"AIQ_BRAZE__HTTP": "8080", "AIQ_BRAZE__HTTP__PORT": "8080"})
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("kafka: [", "is no YAML at line"),
+        ("- a", "holds no mapping"),
+        ("", "holds no mapping"),
+        ("kafka: 2026-99-99", "is no YAML"),  # read as a date
+        ("braze: {}\nkafka: {}\nbraze: {}\n", "braze stands twice in one place, again at line 3: give it once"),
+        ("kafka: {group.id: a, 'group.id': b}", r"group\.id stands twice in one place, again at line 1"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(ConfigurationInvalid, match=fault):
+        written(saved(tmp_path, text), {})
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes("braze: {proxy: 'http://pröxy:3128'}".encode("latin-1"))
+
+    with pytest.raises(ConfigurationInvalid, match=r"config\.yaml is no file of text: write it in UTF-8"):
+        written(path, {})
+
+
+def test_what_is_merged_into_a_section_may_be_said_otherwise_there(tmp_path: Path) -> None:
+    text = "shared: &shared {bootstrap.servers: a:9092, group.id: a}\nkafka: {<<: *shared, group.id: b}\n"
+
+    assert written(saved(tmp_path, text), {})["kafka"] == {"bootstrap.servers": "a:9092", "group.id": "b"}
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid, match=r"absent\.yaml cannot be read"):
+        written(tmp_path / "absent.yaml", {})
+
+
+def test_a_kafka_property_is_read_from_a_file(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("planted\n", encoding="utf-8")
+    path = saved(tmp_path, f"kafka: {{sasl.password_file: {password}}}")
+
+    for tree in (written(path, {}), written(None, {"AIQ_BRAZE__KAFKA__SASL_PASSWORD_FILE": str(password)})):
+        assert tree == {"kafka": {"sasl.password": "planted"}}
+
+
+def test_a_file_of_a_kafka_property_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    absent = f"sasl.password_file: {tmp_path / 'absent'}"
+    with pytest.raises(
+        ConfigurationInvalid, match=r"kafka\.sasl\.password_file: .*absent cannot be read: No such file"
+    ):
+        written(saved(tmp_path, f"kafka: {{{absent}}}"), {})
+
+    with pytest.raises(ConfigurationInvalid, match=r"give either sasl\.password or sasl\.password_file") as refused:
+        written(saved(tmp_path, f"kafka: {{{absent}, sasl.password: planted}}"), {})
+    assert "planted" not in str(refused.value)
