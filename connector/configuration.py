@@ -18,6 +18,10 @@ ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FROM_FILE: Final = "_file"
 
+_DEPTH_MAX: Final = 100
+"""No mapping needs a tenth of it. Beyond, whoever walks the tree (we, pydantic, JSON) would run out of stack."""
+_TOO_DEEP: Final = f"nests more than {_DEPTH_MAX} deep"
+
 
 class ConfigurationInvalid(ValueError):
     """What is wrong, one line a fault; each names its key.
@@ -70,7 +74,7 @@ def written(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
 
 def _parsed(path: Path) -> dict[Any, Any]:
     try:
-        tree = _Reader(path.read_text(encoding="utf-8")).get_single_data()
+        tree = _shallow(_Reader(path.read_text(encoding="utf-8")).get_single_data())
     except OSError as error:
         raise ConfigurationInvalid([f"--config: {path} cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
@@ -81,9 +85,28 @@ def _parsed(path: Path) -> dict[Any, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
         raise ConfigurationInvalid([f"--config: {path} is no YAML{where}"]) from None
+    except RecursionError:
+        raise ConfigurationInvalid([f"--config: {path} {_TOO_DEEP}; does an anchor hold itself?"]) from None
     if not isinstance(tree, dict):
         raise ConfigurationInvalid([f"--config: {path} holds no mapping of keys"])
     return tree
+
+
+def _shallow(tree: Any) -> Any:
+    """The tree itself.
+
+    Raises:
+        RecursionError: As the readers of YAML and JSON raise it, only sooner: it nests too deep.
+    """
+    if _nests_deeper(tree, _DEPTH_MAX):
+        raise RecursionError
+    return tree
+
+
+def _nests_deeper(node: Any, levels: int) -> bool:
+    """Whether sections and lists lie in each other beyond so many; what holds itself does, too."""
+    below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else None
+    return below is not None and (levels == 0 or any(_nests_deeper(each, levels - 1) for each in below))
 
 
 def _expanded(node: Any, environment: Mapping[str, str], where: str, faults: list[str]) -> Any:
@@ -124,7 +147,10 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
                 break
             node = below
         else:
-            node[path[-1]] = _value(text, is_kafka=path[0] == "kafka")
+            try:
+                node[path[-1]] = _value(text, is_kafka=path[0] == "kafka")
+            except RecursionError:
+                faults.append(f"{name}: {_TOO_DEEP}")
 
 
 def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> None:
@@ -146,10 +172,14 @@ def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> None:
 
 
 def _value(text: str, *, is_kafka: bool) -> Any:
-    """A variable's text as YAML would read it where it is a list or a section; else the text, which pydantic reads."""
+    """A variable's text as YAML would read it where it is a list or a section; else the text, which pydantic reads.
+
+    Raises:
+        RecursionError: It nests too deep.
+    """
     if is_kafka or text[:1] not in {"{", "["}:
         return text
     try:
-        return json.loads(text)
+        return _shallow(json.loads(text))
     except ValueError:
         return text

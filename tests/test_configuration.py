@@ -61,6 +61,30 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, fault: str) -
         written(saved(tmp_path, text), {})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "topics: &x [*x]",
+        "topics: &x {a: {b: *x}}",
+        "topics: &x [*x, *x]",
+        f"topics: {'[' * 101}{']' * 101}",
+        f"topics: {'[' * 5_000}{']' * 5_000}",
+        f"topics: {'{a: ' * 5_000}{'}' * 5_000}",
+    ],
+)
+def test_what_nests_without_end_or_sense_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        ConfigurationInvalid, match=r"config\.yaml nests more than 100 deep; does an anchor hold itself"
+    ):
+        written(saved(tmp_path, text), {})
+
+
+@pytest.mark.parametrize("depth", [101, 900, 100_000])
+def test_a_variable_that_nests_without_sense_is_refused(depth: int) -> None:
+    with pytest.raises(ConfigurationInvalid, match="AIQ_BRAZE__TOPICS: nests more than 100 deep"):
+        written(None, {"AIQ_BRAZE__TOPICS": "[" * depth + "]" * depth})
+
+
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes("braze: {proxy: 'http://pröxy:3128'}".encode("latin-1"))
