@@ -22,6 +22,7 @@ from aiohttp.payload import BytesPayload, Payload
 from connector import __version__
 from connector.braze import Endpoint, api_key_in
 from connector.outcomes import CALLED_OFF, Attempt, NoReply, Reply
+from connector.secret import Secret
 
 USER_AGENT: Final = f"partner-ActionIQ-BrazeConnector/{__version__}"
 """Braze asks partners for `partner-Organization-Product/Version` (page "API partner guidelines")."""
@@ -54,46 +55,19 @@ class ClientPolicy:
     ca_file: Path | None = None
 
 
-class ApiKey:
-    """The key, from the configuration or from a file that may be replaced while we run.
+class ApiKey(Secret):
+    """The key, from the configuration or from a file.
 
     Args:
         literal: The key itself, or None.
         file: Where it stands, or None.
-        warn: Told what is wrong with the file and what to do, once for each time that it was written badly.
+        warn: As for every secret.
     """
 
     def __init__(
         self, literal: str | None, file: Path | None, warn: Callable[[str], None] = lambda _words: None
     ) -> None:
-        self._file = file
-        self._warn = warn
-        self._seen: tuple[int, int, int] | None = None
-        self._key = (literal or "").strip()
-
-    def __repr__(self) -> str:
-        """Never the key."""
-        return f"ApiKey({'file' if self._file is not None else 'literal'})"
-
-    def current(self) -> str:
-        """The key as of now. A file that cannot be read, or holds no key, leaves the last one in force."""
-        if self._file is not None:
-            try:
-                stat = self._file.stat()
-                seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-                if seen != self._seen:
-                    self._take(self._file.read_bytes())
-                    self._seen = seen
-            except OSError:
-                return self._key
-        return self._key
-
-    def _take(self, content: bytes) -> None:
-        key = api_key_in(content)
-        if key is None:
-            self._warn(f"braze.api_key_file: {NO_KEY}; until then the last one is used")
-        else:
-            self._key = key
+        super().__init__("braze.api_key_file", (literal or "").strip(), file, warn, api_key_in, NO_KEY)
 
 
 class _Unsent(Exception):

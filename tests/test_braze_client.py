@@ -1,5 +1,4 @@
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -254,18 +253,6 @@ async def test_a_replaced_key_file_is_read_again(tmp_path: Path, double: DoubleS
     assert (first.status, second.status) == (401, 201)
 
 
-def test_a_key_that_vanishes_leaves_the_last_one_in_force(tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    file.write_text(KEY, encoding="utf-8")
-    key = ApiKey(None, file)
-    assert key.current() == KEY
-
-    file.unlink()
-
-    assert key.current() == KEY
-    assert KEY not in repr(key)
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -296,19 +283,6 @@ async def test_a_key_file_that_holds_no_key_leaves_the_last_one_in_force_and_is_
     assert [answer.status for answer in answers if isinstance(answer, Reply)] == [201, 201, 201]
     assert len(told) == 1
     assert told[0].startswith("braze.api_key_file: holds no API key: write it alone, in one line of plain ASCII")
-
-
-def test_a_key_of_another_length_is_noticed_within_a_tick_of_the_clock(tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    file.write_text("short", encoding="utf-8")
-    written = file.stat().st_mtime_ns
-    key = ApiKey(None, file)
-    assert key.current() == "short"
-
-    file.write_text("longer-one", encoding="utf-8")
-    os.utime(file, ns=(written, written))
-
-    assert key.current() == "longer-one"
 
 
 def test_the_user_agent_is_a_partner_s() -> None:
