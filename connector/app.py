@@ -37,6 +37,7 @@ from connector.ports import Cured, Trouble
 from connector.records import Kind
 from connector.registry import RegistryPolicy, SchemaRegistry
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
+from connector.secret import Secret
 from connector.series import start_series
 from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, RateSettings, Settings
 from connector.source import KafkaSource
@@ -146,15 +147,17 @@ def schema_registry(
     tell: Callable[[Trouble | Cured], None],
     count: Callable[[str], None],
     jitter: Callable[[], float],
+    warn: Callable[[str], None] = lambda _words: None,
 ) -> SchemaRegistry | None:
-    """The registry, if one is configured."""
+    """The registry, if one is configured; `warn` is told when its password's file is written badly."""
     registry = settings.schema_registry
     if registry is None:
         return None
+    literal = registry.password.get_secret_value() if registry.password is not None else None
     policy = RegistryPolicy(
         url=registry.url,
         user=registry.user,
-        password=registry.secret(),
+        password=Secret("schema_registry.password_file", literal, registry.password_file, warn),
         ca_file=registry.ca_file,
         proxy=registry.proxy,
         timeout_s=registry.timeout_s,
@@ -210,7 +213,11 @@ class Connector:
         )
         self._tracing = tracing(settings, telemetry)
         self._registry = schema_registry(
-            settings, self._tell, lambda status: telemetry.count("registry_requests_total", 1, status), jitter
+            settings,
+            self._tell,
+            lambda status: telemetry.count("registry_requests_total", 1, status),
+            jitter,
+            lambda words: telemetry.log("warning", "secret_file_ignored", detail=words),
         )
         limit = braze.track_limit
         delivery = Delivery(

@@ -22,6 +22,7 @@ import orjson
 
 from connector.outcomes import RetryPolicy
 from connector.ports import Cured, SchemaUnknown, Trouble
+from connector.secret import Secret
 
 REASON: Final = "schema_registry"
 
@@ -37,7 +38,7 @@ class RegistryPolicy:
     Attributes:
         url: Base address, path included.
         user: For basic authentication, with `password`; None: none.
-        password: As above.
+        password: As above; as of each request.
         ca_file: Additional certificate authorities.
         proxy: URL of an HTTP proxy.
         timeout_s: Of one request.
@@ -46,7 +47,7 @@ class RegistryPolicy:
 
     url: str
     user: str | None = None
-    password: str | None = None
+    password: Secret | None = None
     ca_file: Path | None = None
     proxy: str | None = None
     timeout_s: float = 10.0
@@ -99,14 +100,9 @@ class SchemaRegistry:
         if self._policy.ca_file is not None:
             context = ssl.create_default_context()
             context.load_verify_locations(self._policy.ca_file)
-        authorization = None
-        if self._policy.user is not None:
-            credentials = f"{self._policy.user}:{self._policy.password or ''}"
-            authorization = f"Basic {base64.b64encode(credentials.encode()).decode()}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=4, ssl=context),
             timeout=aiohttp.ClientTimeout(total=self._policy.timeout_s),
-            headers={} if authorization is None else {"Authorization": authorization},
             trust_env=False,
         )
 
@@ -216,7 +212,9 @@ class SchemaRegistry:
             raise RuntimeError("the registry client was not opened")
         url = self._policy.url.rstrip("/") + path
         try:
-            async with self._session.get(url, proxy=self._policy.proxy, allow_redirects=False) as response:
+            async with self._session.get(
+                url, headers=self._authorization(), proxy=self._policy.proxy, allow_redirects=False
+            ) as response:
                 self._count(f"{response.status // 100}xx")
                 if response.status == 404:
                     raise SchemaUnknown
@@ -235,6 +233,14 @@ class SchemaRegistry:
         if not isinstance(answer, dict) or "schema" not in answer:
             raise RegistryRefused("the registry's answer holds no schema: check the address")
         return answer
+
+    def _authorization(self) -> dict[str, str]:
+        """The header, with the password of now: questions are rare, and a rotation must not need a restart."""
+        if self._policy.user is None:
+            return {}
+        password = self._policy.password.current() if self._policy.password is not None else ""
+        credentials = f"{self._policy.user}:{password}"
+        return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
 
 
 def _unknown_words(schema_id: int) -> str:

@@ -68,7 +68,7 @@ class RegistrySettings(_Section):
     url: str = Field(description="Address of a Confluent-compatible Schema Registry, path included.")
     user: str | None = Field(None, description="For basic authentication.")
     password: SecretStr | None = Field(None, description="For basic authentication.")
-    password_file: Path | None = Field(None, description="The same from a file.")
+    password_file: Path | None = Field(None, description="The same from a file, which is read again when it changes.")
     ca_file: Path | None = Field(None, description="Certificate authorities beside the system's.")
     proxy: str | None = Field(None, description="URL of an HTTP proxy.")
     timeout_s: float = Field(10.0, gt=0, description="Of one request.")
@@ -80,12 +80,6 @@ class RegistrySettings(_Section):
         if self.proxy is not None and _web_address(self.proxy) is None:
             raise ValueError(f"proxy: {_PROXY_LOOKS}")
         return self
-
-    def secret(self) -> str | None:
-        """The password, from wherever it is."""
-        if self.password_file is not None:
-            return self.password_file.read_text(encoding="utf-8").strip()
-        return self.password.get_secret_value() if self.password is not None else None
 
 
 class TopicSettings(_Section):

@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from connector.app import Connector
@@ -71,6 +72,29 @@ async def test_a_key_file_that_is_written_badly_at_a_rotation_is_logged_without_
     assert (told["event"], told["level"]) == ("api_key_file_ignored", "warning")
     assert told["detail"].startswith("braze.api_key_file: holds no API key")
     assert "planted" not in line
+
+
+async def test_the_registry_s_password_file_that_is_written_badly_is_logged_without_what_it_holds(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "password"
+    file.write_bytes("plänted".encode("latin-1"))
+    chosen = settings(schema_registry={"url": "http://127.0.0.1:9", "user": "u", "password_file": str(file)})
+    log = io.StringIO()
+    registry = Connector(chosen, Telemetry(output=log))._registry
+    assert registry is not None
+    await registry.open()
+
+    for _ in range(2):
+        with pytest.raises(aiohttp.ClientError):
+            await registry.ask("/schemas/ids/1")
+    await registry.close()
+
+    (line,) = log.getvalue().splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["level"]) == ("secret_file_ignored", "warning")
+    assert told["detail"].startswith("schema_registry.password_file: holds no secret")
+    assert "nted" not in line
 
 
 def test_a_schema_file_in_another_encoding_is_refused_with_its_key(tmp_path: Path) -> None:

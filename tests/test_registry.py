@@ -5,6 +5,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from connector.ports import Cured, SchemaUnknown, Trouble
 from connector.registry import RegistryPolicy, SchemaRegistry
 from connector.schema import WriterSchema
+from connector.secret import Secret
 from tests.avro_bytes import schema_text
 
 SIMPLE = json.dumps({"type": "record", "name": "Simple", "fields": [{"name": "id", "type": "long"}]})
@@ -198,11 +200,29 @@ async def test_closing_ends_whoever_waits(told: Told, fake: Fake, opened: Any) -
 
 async def test_credentials_are_sent_and_never_told(fake: Fake, told: Told, opened: Any) -> None:
     fake.answers["/schemas/ids/7"] = [(401, {"message": "no, bob:hunter2"}), (200, {"schema": SIMPLE})]
-    registry = await opened(user="bob", password="hunter2")
+    password = Secret("its.key_file", "hunter2", None, told.events.append)
+    registry = await opened(user="bob", password=password)
     await registry.fetch(7)
     assert fake.authorizations == {f"Basic {base64.b64encode(b'bob:hunter2').decode()}"}
+    assert "hunter2" not in repr(registry._policy)
     assert "hunter2" not in repr(told.events)
     assert "bob" not in repr(told.events)
+
+
+async def test_a_replaced_password_file_is_read_again(fake: Fake, told: Told, opened: Any, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("old\n", encoding="utf-8")
+    registry = await opened(user="bob", password=Secret("its.key_file", None, file, told.events.append))
+    fake.schema("/schemas/ids/7", SIMPLE)
+    fake.schema("/schemas/ids/8", SIMPLE)
+
+    await registry.fetch(7)
+    file.write_text("new-one\n", encoding="utf-8")
+    await registry.fetch(8)
+
+    assert fake.authorizations == {
+        f"Basic {base64.b64encode(credentials).decode()}" for credentials in (b"bob:old", b"bob:new-one")
+    }
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
