@@ -36,6 +36,7 @@ from connector.pipeline import Pipeline, PipelinePolicy
 from connector.ports import Cured, Trouble
 from connector.records import Kind
 from connector.registry import RegistryPolicy, SchemaRegistry
+from connector.sasl import SaslCredentials
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.secret import Secret
 from connector.series import start_series
@@ -247,6 +248,11 @@ class Connector:
             lambda: telemetry.count("dlq_produce_failures_total"),
             kafka_logger(telemetry),
         )
+        self._sasl = SaslCredentials(
+            settings.kafka,
+            settings.kafka_files,
+            lambda words: telemetry.log("warning", "secret_file_ignored", detail=words),
+        )
         self.pipeline = Pipeline(
             source=self.source,
             transport=self._client,
@@ -272,6 +278,11 @@ class Connector:
         self.port = 0
         """Where the health server listens, once `run` has begun."""
 
+    def _log_in_as(self, user: str, password: str) -> None:
+        self.source.log_in_as(user, password)
+        self._dead_letters.log_in_as(user, password)
+        self.telemetry.log("info", "sasl_credentials_renewed")
+
     def _tell(self, event: Trouble | Cured) -> None:
         self.pipeline.troubles.take(event)
 
@@ -285,6 +296,7 @@ class Connector:
         await self._client.open()
         if self._registry is not None:
             await self._registry.open()
+        renewing = asyncio.create_task(self._sasl.keep_giving(self._log_in_as)) if self._sasl.can_change else None
         try:
             self.port = await self._listen()
             self.telemetry.log("info", "connector_started", version=__version__, http_port=self.port)
@@ -294,6 +306,8 @@ class Connector:
                     loop.add_signal_handler(number, self._on_signal)
             return await self.pipeline.run()
         finally:
+            if renewing is not None:
+                renewing.cancel()
             await self.health.close()
             await self._client.close()
             self._dead_letters.close()

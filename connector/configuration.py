@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,8 +54,21 @@ class _Reader(yaml.SafeLoader):
         return node
 
 
-def written(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The tree of keys.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the operator wrote.
+
+    Attributes:
+        tree: Keys and values.
+        kafka_files: The files from which properties of Kafka were read; they may be written anew.
+    """
+
+    tree: dict[str, Any]
+    kafka_files: Mapping[str, Path]
+
+
+def written(path: Path | None, environment: Mapping[str, str]) -> Written:
+    """Read it.
 
     Args:
         path: The YAML file; None: the environment alone.
@@ -66,10 +80,10 @@ def written(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
     faults: list[str] = []
     tree: dict[str, Any] = _expanded({} if path is None else _parsed(path), environment, "", faults)
     _overlay(tree, environment, faults)
-    _read_kafka_files(tree, faults)
+    files = _read_kafka_files(tree, faults)
     if faults:
         raise ConfigurationInvalid(faults)
-    return tree
+    return Written(tree, files)
 
 
 def _parsed(path: Path) -> dict[Any, Any]:
@@ -153,11 +167,12 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
                 faults.append(f"{name}: {_TOO_DEEP}")
 
 
-def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> None:
+def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> dict[str, Path]:
     """`sasl.password_file: /run/password` is `sasl.password` with what the file holds: librdkafka reads none itself."""
     kafka = tree.get("kafka")
+    files: dict[str, Path] = {}
     if not isinstance(kafka, dict):
-        return  # said by the model
+        return files  # said by the model
     for key in [key for key in kafka if str(key).endswith(_FROM_FILE)]:
         name = key.removesuffix(_FROM_FILE)
         path = kafka.pop(key)
@@ -165,10 +180,12 @@ def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> None:
             faults.append(f"kafka.{key}: give either {name} or {key}")
             continue
         try:
-            kafka[name] = Path(path).read_text(encoding="utf-8").strip()
+            files[name] = Path(path)
+            kafka[name] = files[name].read_text(encoding="utf-8").strip()
         except (OSError, TypeError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is no file of text"
             faults.append(f"kafka.{key}: {path} cannot be read: {why}; is the secret mounted?")
+    return files
 
 
 def _value(text: str, *, is_kafka: bool) -> Any:

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from connector.kafka_properties import producer_properties
 from connector.ports import Cured, Trouble
 from connector.records import KafkaRecord
+from connector.sasl import PASSWORD, USER
 
 REASON: Final = "dead_letters"
 
@@ -57,6 +58,12 @@ class DeadLetterTopic:
         if self._serving is not None:
             self._serving.cancel()
         self._producer = None
+
+    def log_in_as(self, user: str, password: str) -> None:
+        """With the next login, of this producer and of those that are made after it."""
+        self._properties |= {USER: user, PASSWORD: password}
+        if self._producer is not None:
+            self._producer.set_sasl_credentials(user, password)
 
     async def write(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> None:
         """Write one letter; returns when it is acknowledged."""

@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from connector.braze import api_key_in
 from connector.configuration import ConfigurationInvalid, written
@@ -288,7 +297,8 @@ class Settings(_Section):
     """Everything."""
 
     kafka: dict[str, Any] = Field(
-        description="Any librdkafka property; passed on verbatim. `PROPERTY_file` reads its value from a file."
+        description="Any librdkafka property; passed on verbatim. `PROPERTY_file` reads its value from a file;"
+        " `sasl.username` and `sasl.password` are read again when theirs change."
     )
     schema_registry: RegistrySettings | None = Field(None, description="Where writer schemas come from.")
     schemas_dir: Path = Field(
@@ -316,6 +326,17 @@ class Settings(_Section):
     tracing: TracingSettings | None = Field(
         None, description="OpenTelemetry: one span a request, linked to the `traceparent` headers of its records."
     )
+
+    _kafka_files: Mapping[str, Path] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep which of Kafka's properties stand in files: no key of its own, and known to `load` alone."""
+        self._kafka_files = dict(context or {})
+
+    @property
+    def kafka_files(self) -> Mapping[str, Path]:
+        """The files from which properties of Kafka were read; they may be written anew."""
+        return self._kafka_files
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -360,11 +381,12 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     Raises:
         ConfigurationInvalid: With every fault that was found.
     """
-    tree = written(path, os.environ if environment is None else environment)
+    read = written(path, os.environ if environment is None else environment)
+    tree = read.tree
     if path is not None and "schemas_dir" in tree:
         tree["schemas_dir"] = path.parent / str(tree["schemas_dir"])
     try:
-        settings = Settings.model_validate(tree)
+        settings = Settings.model_validate(tree, context=read.kafka_files)
     except ValidationError as error:
         raise ConfigurationInvalid([_fault(each) for each in error.errors()]) from None
     broken = [f"kafka.{key}: {reason}" for key, reason in refusals(settings.kafka)]

@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -44,6 +44,7 @@ from connector.ports import (
 )
 from connector.records import Assignment, KafkaRecord
 from connector.records import TopicPartition as Partition
+from connector.sasl import PASSWORD, USER
 from connector.standstill import until_it_stands
 
 _POLL_RECORDS: Final = 500
@@ -69,6 +70,12 @@ _STANDS: Final = (
     " that a new one takes its place; what was on the wire may repeat. Nothing is to be done, if something restarts it"
 )
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(slots=True)
+class _LogInCommand:
+    user: str
+    password: str = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -108,7 +115,7 @@ class KafkaSource:
         self._revoke_deadline_s = revoke_deadline_s
         self._logging: dict[str, Any] = {} if logger is None else {"logger": logger}
         self._spent = spent
-        self._mailbox: queue.SimpleQueue[_CommitCommand] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[_CommitCommand | _LogInCommand] = queue.SimpleQueue()
         self._flows: dict[Partition, Flow] = {}
         self._epochs = 0
         self._held = False
@@ -146,6 +153,11 @@ class KafkaSource:
 
         self._mailbox.put(_CommitCommand(commits, answer))
         return await waiting
+
+    def log_in_as(self, user: str, password: str) -> None:
+        """With the next login, of this consumer and of those that are made after it."""
+        self._kafka.update({USER: user, PASSWORD: password})
+        self._mailbox.put(_LogInCommand(user, password))
 
     def release(self, stay: Assignment, records: int, size_bytes: int) -> None:
         """So much is settled."""
@@ -388,7 +400,11 @@ class KafkaSource:
                 command = self._mailbox.get_nowait()
             except queue.Empty:
                 return
-            command.answer(self._commit(consumer, command.commits))
+            match command:
+                case _CommitCommand():
+                    command.answer(self._commit(consumer, command.commits))
+                case _LogInCommand():
+                    consumer.set_sasl_credentials(command.user, command.password)
 
     def _commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
         """Commit what is still ours to commit; one call, synchronous."""

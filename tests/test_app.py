@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import socket
@@ -10,20 +11,20 @@ import pytest
 from connector.app import Connector
 from connector.braze import Endpoint
 from connector.configuration import ConfigurationInvalid
-from connector.settings import Settings
+from connector.settings import Settings, load
 from connector.telemetry import Telemetry
+from tests.doorkeeper import at_the_door
+
+SMALLEST = {
+    "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"},
+    "topics": {"audiences": {"kind": "audience"}},
+    "braze": {"endpoint": "http://127.0.0.1:1", "api_key": "not-a-real-key"},
+}
 
 
 def settings(**sections: Any) -> Settings:
     """The smallest configuration, with whole sections put in its place."""
-    return Settings.model_validate(
-        {
-            "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"},
-            "topics": {"audiences": {"kind": "audience"}},
-            "braze": {"endpoint": "http://127.0.0.1:1", "api_key": "not-a-real-key"},
-        }
-        | sections
-    )
+    return Settings.model_validate(SMALLEST | sections)
 
 
 @pytest.mark.parametrize("kind", ["audience", "event", "campaign"])
@@ -72,6 +73,36 @@ async def test_a_key_file_that_is_written_badly_at_a_rotation_is_logged_without_
     assert (told["event"], told["level"]) == ("api_key_file_ignored", "warning")
     assert told["detail"].startswith("braze.api_key_file: holds no API key")
     assert "planted" not in line
+
+
+async def test_kafka_s_password_file_is_read_again_while_clients_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.sasl._LOOK_S", 0.01)
+    file = tmp_path / "password"
+    file.write_text("old-s3cret\n", encoding="utf-8")
+    log = io.StringIO()
+    async with at_the_door(b"renewed-s3cret") as doorkeeper:
+        kafka = {key: value for key, value in doorkeeper.kafka.items() if key != "sasl.password"}
+        tree = SMALLEST | {
+            "kafka": kafka | {"sasl.password_file": str(file)},
+            "http": {"host": "127.0.0.1", "port": 0},
+            "drain_deadline_s": 0,
+            "revoke_deadline_s": 0,
+        }
+        config = tmp_path / "config.yaml"
+        config.write_text(json.dumps(tree), encoding="utf-8")
+        connector = Connector(load(config, {}), Telemetry(output=log))
+        running = asyncio.create_task(connector.run(handle_signals=False))
+        await doorkeeper.until(lambda: doorkeeper.refused)
+
+        file.write_text("renewed-s3cret\n", encoding="utf-8")
+        await doorkeeper.until(lambda: doorkeeper.seen)
+
+        connector.pipeline.stop()
+        await running
+    assert "sasl_credentials_renewed" in log.getvalue()
+    assert "s3cret" not in log.getvalue()
 
 
 async def test_the_registry_s_password_file_that_is_written_badly_is_logged_without_what_it_holds(

@@ -14,7 +14,7 @@ def saved(directory: Path, text: str) -> Path:
 def test_variables_are_expanded_and_an_unset_one_is_a_fault(tmp_path: Path) -> None:
     path = saved(tmp_path, "braze: {api_key: 'a${KEY_OF_TEST}', rate: [{requests: '${KEY_OF_TEST}'}]}")
 
-    assert written(path, {"KEY_OF_TEST": "k"}) == {"braze": {"api_key": "ak", "rate": [{"requests": "k"}]}}
+    assert written(path, {"KEY_OF_TEST": "k"}).tree == {"braze": {"api_key": "ak", "rate": [{"requests": "k"}]}}
     with pytest.raises(ConfigurationInvalid) as refused:
         written(path, {})
     assert refused.value.faults == [
@@ -32,7 +32,7 @@ def test_variables_of_ours_come_over_the_file(tmp_path: Path) -> None:
             "AIQ_BRAZE__KAFKA__BOOTSTRAP_SERVERS": "elsewhere:9092",
             "AIQ_BRAZE_CONFIG": "not a key",
         },
-    )
+    ).tree
 
     assert tree == {
         "kafka": {"bootstrap.servers": "elsewhere:9092", "group.id": "g"},
@@ -96,7 +96,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_what_is_merged_into_a_section_may_be_said_otherwise_there(tmp_path: Path) -> None:
     text = "shared: &shared {bootstrap.servers: a:9092, group.id: a}\nkafka: {<<: *shared, group.id: b}\n"
 
-    assert written(saved(tmp_path, text), {})["kafka"] == {"bootstrap.servers": "a:9092", "group.id": "b"}
+    assert written(saved(tmp_path, text), {}).tree["kafka"] == {"bootstrap.servers": "a:9092", "group.id": "b"}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -109,8 +109,9 @@ def test_a_kafka_property_is_read_from_a_file(tmp_path: Path) -> None:
     password.write_text("planted\n", encoding="utf-8")
     path = saved(tmp_path, f"kafka: {{sasl.password_file: {password}}}")
 
-    for tree in (written(path, {}), written(None, {"AIQ_BRAZE__KAFKA__SASL_PASSWORD_FILE": str(password)})):
-        assert tree == {"kafka": {"sasl.password": "planted"}}
+    for read in (written(path, {}), written(None, {"AIQ_BRAZE__KAFKA__SASL_PASSWORD_FILE": str(password)})):
+        assert read.tree == {"kafka": {"sasl.password": "planted"}}
+        assert read.kafka_files == {"sasl.password": password}
 
 
 def test_a_file_of_a_kafka_property_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
