@@ -12,7 +12,7 @@ import base64
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -26,7 +26,15 @@ from connector.secret import Secret
 
 REASON: Final = "schema_registry"
 
+_SCHEMA_BYTES_MAX: Final = 4_000_000
+"""Registries keep a schema in one Kafka record, of a megabyte by default; quoted as JSON in JSON it grows by half. What
+claims to be a registry must not fill our memory. All that a schema refers to has the same room once more."""
+
+_REFERENCES_MAX: Final = 1_000
+
 _NO_SCHEMA: Final = "the registry's answer holds no Avro schema: check the address"
+
+_TOO_MUCH: Final = "the schema refers to more than any schema needs: check the address"
 
 _NAMED: Final = {"record", "error", "enum", "fixed"}
 
@@ -65,6 +73,21 @@ class RegistryRefused(Exception):
     def __init__(self, words: str, *, halts: bool = True) -> None:
         super().__init__(words)
         self.halts = halts
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What a schema refers to, as far as it is known.
+
+    Attributes:
+        named: Definitions by full name.
+        asked: Subjects and versions.
+        size: Of their schemas and the first, in characters.
+    """
+
+    named: dict[str, Any] = field(default_factory=dict)
+    asked: set[tuple[str, int]] = field(default_factory=set)
+    size: int = 0
 
 
 class SchemaRegistry:
@@ -160,15 +183,18 @@ class SchemaRegistry:
 
     async def _whole(self, answer: dict[str, Any]) -> str:
         """A schema with its references inlined, as Avro wants them: defined before they are named."""
-        named: dict[str, Any] = {}
+        gathered = _Gathered()
         try:
-            schema = await self._collect(answer, named, set())
-            return orjson.dumps(_inlined(schema, named) if named else schema).decode()
+            schema = await self._collect(answer, gathered)
+            return orjson.dumps(_inlined(schema, gathered.named) if gathered.named else schema).decode()
         except (TypeError, KeyError, RecursionError):  # a name or a subject that is a number, say
             raise RegistryRefused(_NO_SCHEMA) from None
 
-    async def _collect(self, answer: dict[str, Any], named: dict[str, Any], seen: set[tuple[str, int]]) -> Any:
-        """A schema as it was registered; what it refers to, and what that refers to, goes into `named`."""
+    async def _collect(self, answer: dict[str, Any], gathered: _Gathered) -> Any:
+        """A schema as it was registered; what it refers to, and what that refers to, is gathered."""
+        gathered.size += len(str(answer["schema"]))
+        if gathered.size > 2 * _SCHEMA_BYTES_MAX:
+            raise RegistryRefused(_TOO_MUCH)
         if answer.get("schemaType", "AVRO") != "AVRO":
             raise SchemaUnknown(f"it is of type {answer['schemaType']}; only Avro is read")
         try:
@@ -177,17 +203,19 @@ class SchemaRegistry:
         except (TypeError, KeyError, ValueError):
             raise RegistryRefused(_NO_SCHEMA) from None
         for subject, version in references:
-            if (subject, version) in seen:
+            if (subject, version) in gathered.asked:
                 continue
-            seen.add((subject, version))
+            gathered.asked.add((subject, version))
+            if len(gathered.asked) > _REFERENCES_MAX:
+                raise RegistryRefused(_TOO_MUCH)
             try:
                 inner = await self.ask(f"/subjects/{quote(subject, safe='')}/versions/{version}")
             except SchemaUnknown:
                 words = f"it refers to version {version} of subject {subject}, which the registry does not have"
                 raise SchemaUnknown(words) from None
-            definition = await self._collect(inner, named, seen)
+            definition = await self._collect(inner, gathered)
             if isinstance(definition, dict) and "name" in definition:
-                named[_full_name(definition, "")] = definition
+                gathered.named[_full_name(definition, "")] = definition
         return schema
 
     async def latest(self, subject: str) -> str:
@@ -205,7 +233,7 @@ class SchemaRegistry:
 
         Raises:
             SchemaUnknown: 404.
-            RegistryRefused: Another status that is no success, or no JSON.
+            RegistryRefused: Another status that is no success, no JSON, or too much of it.
             aiohttp.ClientError: No answer.
         """
         if self._session is None:
@@ -224,7 +252,7 @@ class SchemaRegistry:
                     passes = response.status == 429 or response.status >= 500
                     raise RegistryRefused(f"the registry answers with status {response.status}", halts=not passes)
                 try:
-                    answer = orjson.loads(await response.read())
+                    answer = orjson.loads(await _body(response))
                 except orjson.JSONDecodeError:
                     raise RegistryRefused("the registry's answer is no JSON: check the address") from None
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -241,6 +269,17 @@ class SchemaRegistry:
         password = self._policy.password.current() if self._policy.password is not None else ""
         credentials = f"{self._policy.user}:{password}"
         return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    while not response.content.at_eof():
+        body += await response.content.read(_SCHEMA_BYTES_MAX)
+        if len(body) > _SCHEMA_BYTES_MAX:
+            raise RegistryRefused(
+                f"the registry's answer is longer than any schema ({_SCHEMA_BYTES_MAX} bytes): check the address"
+            )
+    return bytes(body)
 
 
 def _unknown_words(schema_id: int) -> str:

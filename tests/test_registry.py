@@ -153,6 +153,56 @@ async def test_an_answer_that_is_no_schema_is_waited_out(
     assert told.events[-1] == Cured("schema_registry")
 
 
+@pytest.mark.parametrize("is_compressed", [False, True])
+async def test_an_answer_without_end_is_not_read_to_it(
+    told: Told, opened: Any, monkeypatch: pytest.MonkeyPatch, is_compressed: bool
+) -> None:
+    monkeypatch.setattr("connector.registry._SCHEMA_BYTES_MAX", 50_000)
+    written = 0
+    answers: list[web.StreamResponse] = []
+
+    async def go_on(request: web.Request) -> web.StreamResponse:
+        nonlocal written
+        if answers:
+            return web.json_response({"schema": SIMPLE})
+        answers.append(response := web.StreamResponse())
+        if is_compressed:
+            response.enable_compression(web.ContentCoding.gzip)
+        await response.prepare(request)
+        while True:  # until the other side has had enough of it
+            await response.write(b" " * 1_000_000)
+            written += 1_000_000
+
+    endless = web.Application()
+    endless.router.add_get("/schemas/ids/7", go_on)
+    async with TestServer(endless) as server:
+        registry = await opened(url=str(server.make_url("/")))
+        assert WriterSchema(await registry.fetch(7)).name == "Simple"
+    (trouble,) = told.troubles
+    assert "the registry's answer is longer than any schema (50000 bytes): check the address" in trouble.detail
+    assert trouble.halts
+    assert written < 500_000_000
+
+
+@pytest.mark.parametrize(("links", "size"), [(1_001, 0), (6, 1_500_000)])
+async def test_what_a_schema_refers_to_is_bounded_too(
+    fake: Fake, told: Told, opened: Any, links: int, size: int
+) -> None:
+    padding = {"doc": "x" * size}
+    wide = [reference(f"R{number}") for number in range(links)]
+    fake.answers["/schemas/ids/7"] = [
+        (200, {"schema": json.dumps(record("Top")), "references": wide}),
+        (200, {"schema": SIMPLE}),
+    ]
+    for each in wide:
+        fake.schema(f"/subjects/{each['name']}/versions/1", record(each["name"]) | padding)
+    registry = await opened()
+    assert WriterSchema(await registry.fetch(7)).name == "Simple"
+    (trouble,) = told.troubles
+    assert "refers to more than any schema needs" in trouble.detail
+    assert sum(fake.asked.values()) <= 1_002
+
+
 async def test_a_registry_that_is_not_there_is_waited_for(fake: Fake, told: Told, opened: Any) -> None:
     url, port = str(fake.server.make_url("/")), fake.server.port
     await fake.server.close()
