@@ -38,15 +38,40 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: connector
 {{- end -}}
 
+{{/*
+The operator's labels of an object, the nearer ones over the common ones; what the chart itself sets is not theirs to say.
+A list: root, key of the nearer ones, the nearer ones.
+*/}}
+{{- define "aiq-braze.operatorsLabels" -}}
+{{- $near := index . 2 -}}
+{{- $common := (index . 0).Values.commonLabels -}}
+{{- range $key, $labels := dict "commonLabels" $common (index . 1) $near -}}
+{{- range $own := list "name" "instance" "component" "version" "managed-by" -}}
+{{- include "aiq-braze.refuseLabel" (list $key (printf "app.kubernetes.io/%s" $own) $labels) -}}
+{{- end -}}
+{{- include "aiq-braze.refuseLabel" (list $key "helm.sh/chart" $labels) -}}
+{{- end -}}
+{{- with mergeOverwrite dict $common $near -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+
+{{- define "aiq-braze.refuseLabel" -}}
+{{- if hasKey (index . 2) (index . 1) -}}
+{{- fail (printf "%s: %s is set by the chart, whose selectors and upgrades need it: remove it" (index . 0) (index . 1)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Namespace and labels of an object; of a list: root, key of its own labels in the values, these labels. */}}
 {{- define "aiq-braze.metadata" -}}
-namespace: {{ .Release.Namespace }}
+{{- $all := kindIs "slice" . | ternary . (list . "" dict) -}}
+{{- $root := index $all 0 -}}
+namespace: {{ $root.Release.Namespace }}
 labels:
-  {{- include "aiq-braze.instanceLabels" . | nindent 2 }}
-  app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-  app.kubernetes.io/managed-by: {{ .Release.Service }}
-  helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-  {{- with .Values.commonLabels }}
-  {{- toYaml . | nindent 2 }}
+  {{- include "aiq-braze.instanceLabels" $root | nindent 2 }}
+  app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+  app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+  helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+  {{- with include "aiq-braze.operatorsLabels" $all }}
+  {{- . | nindent 2 }}
   {{- end }}
 {{- end -}}
 

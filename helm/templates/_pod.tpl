@@ -68,20 +68,17 @@ metadata:
   labels:
     {{- include "aiq-braze.selectorLabels" . | nindent 4 }}
     app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-    {{- with mergeOverwrite dict .Values.commonLabels .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
+    {{- with include "aiq-braze.operatorsLabels" (list . "podLabels" .Values.podLabels) }}
+    {{- . | nindent 4 }}
     {{- end }}
   annotations:
-    kubectl.kubernetes.io/default-container: connector
     {{- if not .Values.existingConfigMap }}
     checksum/config: {{ include "aiq-braze.config" . | sha256sum }}
     {{- end }}
     {{- with .Values.schemas }}
     checksum/schemas: {{ toYaml . | sha256sum }}
     {{- end }}
-    {{- with mergeOverwrite dict .Values.commonAnnotations .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- toYaml (mergeOverwrite (dict "kubectl.kubernetes.io/default-container" "connector") .Values.commonAnnotations .Values.podAnnotations) | nindent 4 }}
 spec:
   {{- include "aiq-braze.placement" . | nindent 2 }}
   terminationGracePeriodSeconds: {{ include "aiq-braze.gracePeriod" . }}

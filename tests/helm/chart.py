@@ -20,6 +20,15 @@ class ChartRefused(Exception):
     """What Helm said."""
 
 
+class _Strict(yaml.SafeLoader):
+    """YAML in which a key stands once: PyYAML would keep the last, where the API server refuses the object."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key stands twice among {keys}"
+        return super().construct_mapping(node, deep)
+
+
 class Rendered:
     """The objects of one rendering.
 
@@ -30,7 +39,7 @@ class Rendered:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.objects: list[Any] = [each for each in yaml.safe_load_all(text) if each]
+        self.objects: list[Any] = [each for each in yaml.load_all(text, _Strict) if each]
 
     def all(self, kind: str) -> list[Any]:
         return [each for each in self.objects if each["kind"] == kind]

@@ -168,6 +168,34 @@ def test_the_digest_wins_over_the_tag(chart: Chart) -> None:
     assert "@sha256:" in chart.render(EVERYTHING).container["image"]
 
 
+def test_of_a_label_or_an_annotation_that_is_said_twice_the_nearer_one_holds(chart: Chart) -> None:
+    near, own = {"team": "crm"}, {"own": "1"}
+    rendered = chart.render(
+        {
+            "commonLabels": {"team": "all", "grafana_dashboard": "0"},
+            "commonAnnotations": {
+                "helm.sh/hook-delete-policy": "hook-failed",
+                "kubectl.kubernetes.io/default-container": "all",
+            },
+            "podLabels": near | own,
+            "podAnnotations": {"kubectl.kubernetes.io/default-container": "sidecar"},
+            "podMonitor": {"enabled": True, "additionalLabels": near},
+            "prometheusRule": {"enabled": True, "additionalLabels": near},
+            "dashboards": {"enabled": True},
+        }
+    )
+    labels = rendered.workload["spec"]["template"]["metadata"]["labels"]
+    annotations = rendered.workload["spec"]["template"]["metadata"]["annotations"]
+    dashboards = [each for each in rendered.all("ConfigMap") if "-dashboard-" in each["metadata"]["name"]]
+
+    assert labels.items() >= {"team": "crm", "own": "1"}.items()
+    assert annotations["kubectl.kubernetes.io/default-container"] == "sidecar"
+    assert "hook-succeeded" in rendered.one("Pod")["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    for kind in ("PodMonitor", "PrometheusRule"):
+        assert rendered.one(kind)["metadata"]["labels"]["team"] == "crm"
+    assert {each["metadata"]["labels"]["grafana_dashboard"] for each in dashboards} == {"1"}
+
+
 def test_selectors_find_the_pods(chart: Chart) -> None:
     for values in MATRIX:
         rendered = chart.render(values)

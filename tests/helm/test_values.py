@@ -59,6 +59,15 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             {"autoscaling": WATCHED, "partitions": 8, "config": {"braze": {"rate": {"requests": "${R}", "per_s": 1}}}},
             "config.braze.rate comes from a variable",
         ),
+        (
+            {"commonLabels": {"app.kubernetes.io/name": "crm"}},
+            "commonLabels: app.kubernetes.io/name is set by the chart, whose selectors and upgrades need it",
+        ),
+        ({"podLabels": {"app.kubernetes.io/component": "x"}}, "podLabels: app.kubernetes.io/component is set by"),
+        (
+            {"podMonitor": {"enabled": True, "additionalLabels": {"helm.sh/chart": "x"}}},
+            "podMonitor.additionalLabels: helm.sh/chart is set by the chart",
+        ),
         ({"podMonitor": {"enabled": True}, "renderMode": "failIfMissing"}, "the cluster knows no PodMonitor"),
     ],
 )
