@@ -74,6 +74,10 @@ the commit and the farewell to the group.
 {{/* What the chart knows, under what the operator wrote. */}}
 {{- define "aiq-braze.config" -}}
 {{- $config := deepCopy .Values.config -}}
+{{- $host := dig "http" "host" "" $config -}}
+{{- if regexMatch "^(127\\.|localhost$|::1$)" (toString $host) -}}
+{{- fail (printf "config.http.host is %s, which nobody outside of the pod reaches, neither probes nor Prometheus: remove it" $host) -}}
+{{- end -}}
 {{- $folder := "/etc/aiq-braze/secrets" -}}
 {{- $secrets := .Values.secrets -}}
 {{- $kafka := dict -}}

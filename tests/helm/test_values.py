@@ -54,6 +54,10 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             {"networkPolicy": {"enabled": True}, "config": {"kafka": {"bootstrap.servers": "kafka"}}},
             "networkPolicy.kafkaPorts: ",
         ),
+        *(
+            ({"config": {"http": {"host": host}}}, f"config.http.host is {host}, which nobody outside")
+            for host in ("127.0.0.1", "127.0.0.2", "localhost", "::1")
+        ),
         ({"config": {"http": {"port": 0}}}, "probes need a port that is known"),
         (
             {"autoscaling": WATCHED, "partitions": 8, "config": {"braze": {"rate": {"requests": "${R}", "per_s": 1}}}},
@@ -80,6 +84,8 @@ def test_a_bad_value_is_refused_with_its_path(values: dict[str, Any], said: str,
 @pytest.mark.parametrize(
     "values",
     [
+        {"config": {"http": {"host": "::"}}},
+        {"config": {"http": {"host": "127.0.0.1"}}, "existingConfigMap": "mine"},  # then nothing of it is read
         {"global": {"storageClass": "anything", "imageRegistry": "anywhere"}},
         {"config": {"kafka": {"any.librdkafka.property": 1, "ssl.ca.location": "/ca"}}},
         {"config": {"braze": {"settle_s": "${SETTLE}"}}},
