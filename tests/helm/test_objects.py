@@ -147,6 +147,12 @@ def test_the_network_is_open_to_what_the_configuration_names(chart: Chart) -> No
     egress = chart.render(traced).one("NetworkPolicy")["spec"]["egress"]
     assert egress[-1] == {"ports": [{"protocol": "TCP", "port": 4318}]}
     assert chart.render(CHART / "ci" / "static-values.yaml").one("NetworkPolicy")["spec"]["ingress"] == []
+    by_address = {
+        "networkPolicy": {"enabled": True},
+        "config": {"kafka": {"bootstrap.servers": "[::1]:9092, SASL_SSL://[2001:db8::9093]:9094 ,kafka:9092,"}},
+    }
+    brokers = chart.render(by_address).one("NetworkPolicy")["spec"]["egress"][1]["ports"]
+    assert [port["port"] for port in brokers] == [9092, 9094]
     pods = chart.render(EVERYTHING)
     for labels in (pods.workload["spec"]["template"]["metadata"]["labels"], pods.one("Pod")["metadata"]["labels"]):
         assert policy["podSelector"]["matchLabels"].items() <= labels.items()

@@ -54,6 +54,10 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             {"networkPolicy": {"enabled": True}, "config": {"kafka": {"bootstrap.servers": "kafka"}}},
             "networkPolicy.kafkaPorts: ",
         ),
+        (
+            {"networkPolicy": {"enabled": True}, "config": {"kafka": {"bootstrap.servers": "a:9093,[::1]"}}},
+            "networkPolicy.kafkaPorts: ",
+        ),
         *(
             ({"config": {"http": {"host": host}}}, f"config.http.host is {host}, which nobody outside")
             for host in ("127.0.0.1", "127.0.0.2", "localhost", "::1")
