@@ -151,6 +151,16 @@ def test_the_network_is_open_to_what_the_configuration_names(chart: Chart) -> No
         "networkPolicy": {"enabled": True},
         "config": {"kafka": {"bootstrap.servers": "[::1]:9092, SASL_SSL://[2001:db8::9093]:9094 ,kafka:9092,"}},
     }
+    by_variable = {
+        "networkPolicy": {"enabled": True, "brazePorts": [443]},
+        "config": {
+            "braze": {"endpoint": "${BRAZE}"},
+            "schema_registry": {"url": "http://${HOST}:8081/${PATH}"},
+            "tracing": {"endpoint": "HTTPS://me:${WORD}@[2001:db8::1]/v1?a:1"},
+        },
+    }
+    egress = chart.render(by_variable).one("NetworkPolicy")["spec"]["egress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in egress[2:]] == [[443], [8081], [443]]
     brokers = chart.render(by_address).one("NetworkPolicy")["spec"]["egress"][1]["ports"]
     assert [port["port"] for port in brokers] == [9092, 9094]
     pods = chart.render(EVERYTHING)

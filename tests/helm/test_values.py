@@ -59,6 +59,18 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             "networkPolicy.kafkaPorts: ",
         ),
         *(
+            (
+                {"networkPolicy": {"enabled": True}, "config": config},
+                f"networkPolicy: config.{key} is known in the pod only: write its port out",
+            )
+            for key, config in (
+                ("schema_registry.url", {"schema_registry": {"url": "${REGISTRY}"}}),
+                ("schema_registry.proxy", {"schema_registry": {"url": "http://r", "proxy": "http://${PROXY}"}}),
+                ("braze.endpoint", {"braze": {"endpoint": "${BRAZE}"}}),
+                ("tracing.endpoint", {"tracing": {"endpoint": "${SCHEME}://collector/v1/traces"}}),
+            )
+        ),
+        *(
             ({"config": {"http": {"host": host}}}, f"config.http.host is {host}, which nobody outside")
             for host in ("127.0.0.1", "127.0.0.2", "localhost", "::1")
         ),
