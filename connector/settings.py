@@ -36,6 +36,7 @@ _PROXY_LOOKS: Final = "must begin with http:// or https:// and name host and por
 
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
 _HOST: Final = re.compile(r"[\w.:-]+")
+_WHITE: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 PACKAGED_SCHEMAS: Final = next(
@@ -62,13 +63,27 @@ class _Section(BaseModel):
 
 
 def _web_address(text: str) -> SplitResult | None:
-    """An address taken apart; None if it is none: no http or https, no host, or a port that cannot be."""
+    """An address taken apart; None if it is none: no http or https, no host, or a port that cannot be.
+
+    Nor is it one with white space, which `urlsplit` takes off or out without a word, and a connection does not.
+    """
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
         return None
-    return parts if parts.scheme in {"https", "http"} and _HOST.fullmatch(parts.hostname or "") else None
+    host = parts.hostname or ""
+    is_one = parts.scheme in {"https", "http"} and _HOST.fullmatch(host) and _may_be_host(host)
+    return parts if is_one and not _WHITE.search(text) else None
+
+
+def _may_be_host(text: str) -> bool:
+    """Whether it can be looked up at all: no label of it is empty or too long."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 class RegistrySettings(_Section):
@@ -84,8 +99,15 @@ class RegistrySettings(_Section):
 
     @model_validator(mode="after")
     def _reachable(self) -> RegistrySettings:
-        if _web_address(self.url) is None:
+        parts = _web_address(self.url)
+        if parts is None:
             raise ValueError("url: must be an address such as https://registry:8081; is the port a number?")
+        if parts.query or parts.fragment:
+            raise ValueError(
+                "url: must end with the path: what stands behind ? or # would come before what is asked for"
+            )
+        if "@" in parts.netloc and self.user is not None:
+            raise ValueError("user: the address names one, too: name one of the two")
         if self.proxy is not None and _web_address(self.proxy) is None:
             raise ValueError(f"proxy: {_PROXY_LOOKS}")
         return self
@@ -205,7 +227,7 @@ class BrazeSettings(_Section):
             raise ValueError("endpoint: give the REST address of your cluster, such as https://rest.iad-01.braze.com")
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise ValueError("endpoint: http would send the key in the clear: use https")
-        if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
+        if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError("endpoint: scheme and host only, no path, query or user")
         if parts.hostname.startswith("sdk."):
             raise ValueError("endpoint: this is the SDK's host; use the cluster's rest. host")
@@ -271,6 +293,12 @@ class HttpSettings(_Section):
 
     host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104  # a pod's probes come from outside
     port: int = Field(8080, ge=0, le=65535, description="Port; 0: any free one, said in the log.")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> HttpSettings:
+        if not _may_be_host(self.host):
+            raise ValueError("host: is no name or address: give one, or 0.0.0.0 for all of them")
+        return self
 
 
 class LogSettings(_Section):
