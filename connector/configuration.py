@@ -21,6 +21,7 @@ _FROM_FILE: Final = "_file"
 
 _DEPTH_MAX: Final = 100
 """No mapping needs a tenth of it. Beyond, whoever walks the tree (we, pydantic, JSON) would run out of stack."""
+_NO_TEXT: Final = "is no text in UTF-8"
 _TOO_DEEP: Final = f"nests more than {_DEPTH_MAX} deep"
 
 
@@ -141,13 +142,24 @@ def _expanded(node: Any, environment: Mapping[str, str], where: str, faults: lis
             faults.append(f"{where}: the environment variable {name} is not set")
         return environment.get(name, "")
 
-    return _VARIABLE.sub(value_of, node)
+    text = _VARIABLE.sub(value_of, node)
+    if not _is_text(text):
+        faults.append(f"{where}: {_NO_TEXT}")
+    return text
+
+
+def _is_text(text: str) -> bool:
+    """Bytes of another encoding in a variable are halves of characters here, and nothing beyond us could take them."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[str]) -> None:
     """Environment variables over the file: `AIQ_BRAZE__BRAZE__SETTLE_S=0` is `braze.settle_s: 0`."""
     for name, text in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if not _is_text(text):
+            faults.append(f"{name}: {_NO_TEXT}")
             continue
         path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         if path[0] == "kafka" and len(path) == 2:

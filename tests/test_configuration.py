@@ -23,6 +23,19 @@ def test_variables_are_expanded_and_an_unset_one_is_a_fault(tmp_path: Path) -> N
     ]
 
 
+def test_what_is_no_text_is_named(tmp_path: Path) -> None:
+    """Bytes of another encoding in a variable come to us as halves of characters; a file can write them, too."""
+    other = {"WORD": "p\udce4", "AIQ_BRAZE__KAFKA__SASL_PASSWORD": "p\udce4"}
+    with pytest.raises(ConfigurationInvalid) as refused:
+        written(saved(tmp_path, 'kafka: {client.id: "a${WORD}"}\nbraze: {api_key: "\\udce4"}'), other)
+
+    assert refused.value.faults == [
+        "kafka.client.id: is no text in UTF-8",
+        "braze.api_key: is no text in UTF-8",
+        "AIQ_BRAZE__KAFKA__SASL_PASSWORD: is no text in UTF-8",
+    ]
+
+
 def test_variables_of_ours_come_over_the_file(tmp_path: Path) -> None:
     tree = written(
         saved(tmp_path, "kafka: {bootstrap.servers: a:9092, group.id: g}\nbraze: {settle_s: 1}"),
