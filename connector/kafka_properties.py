@@ -90,6 +90,12 @@ _CONSUMER_ONLY_PREFIXES: Final = (
 )
 
 
+_SESSION_MS_MIN: Final = 3_000
+"""A lease lasts a second at least (`lease_s`); Kafka's brokers take no session below six seconds unless told to."""
+
+_NO_VALUE: Final = "must be one text, number, true or false; several servers stand in one text, with commas between"
+"""Of a list or a section: the binding would write it as Python does, and librdkafka look for a host of that name."""
+
 _TRUE: Final = {"true", "t", "1"}
 """As librdkafka reads it, in any case."""
 
@@ -116,6 +122,10 @@ def refusals(kafka: Mapping[str, Any]) -> list[tuple[str, str]]:
     if _is_true(kafka.get("delivery.report.only.error")):
         found.append(("delivery.report.only.error", "no dead letter would ever count as written: remove the key"))
     found += [(key, why) for key, why in _NEVER.items() if key in kafka]
+    found += [(key, _NO_VALUE) for key, value in kafka.items() if isinstance(value, list | dict) and key not in _NEVER]
+    if int(kafka.get("session.timeout.ms", SESSION_TIMEOUT_MS)) < _SESSION_MS_MIN:
+        words = f"must be {_SESSION_MS_MIN:,} or more: sending stops two seconds before a session may end"
+        found.append(("session.timeout.ms", words))
     strategy = str(kafka.get("partition.assignment.strategy", "cooperative-sticky"))
     if any(name.strip() != "cooperative-sticky" for name in strategy.split(",")):
         found.append(
@@ -156,7 +166,7 @@ def consumer_properties(kafka: Mapping[str, Any], *, beside_triggers: bool = Fal
         kafka: The operator's properties.
         beside_triggers: Triggers are among what is read.
     """
-    classic = kafka.get("group.protocol", "classic") != "consumer"
+    classic = str(kafka.get("group.protocol", "classic")).lower() != "consumer"
     portions = BESIDE_TRIGGERS if beside_triggers else {}
     own = {**_DEFAULTS, **portions, **_CONSUMER, "max.poll.interval.ms": max_poll_interval_ms(kafka)}
     return {**own, **(_CLASSIC_ONLY if classic else {}), **kafka}

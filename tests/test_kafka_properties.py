@@ -51,6 +51,12 @@ def test_a_member_whose_answer_is_lost_asks_again_soon(chosen: dict[str, Any], m
     assert consumer_properties({**chosen})["max.poll.interval.ms"] == milliseconds
 
 
+@pytest.mark.parametrize("protocol", ["consumer", "Consumer", "CONSUMER"])
+def test_the_consumer_protocol_is_known_in_any_case_as_librdkafka_knows_it(protocol: str) -> None:
+    assert "session.timeout.ms" not in consumer_properties({"group.protocol": protocol})
+    assert "session.timeout.ms" in consumer_properties({"group.protocol": "Classic"})
+
+
 def test_beside_triggers_smaller_portions_are_fetched_unless_the_operator_says_otherwise() -> None:
     alone = consumer_properties({})
     beside = consumer_properties({"queued.min.messages": 7}, beside_triggers=True)

@@ -116,7 +116,7 @@ the commit and the farewell to the group.
 {{- end -}}
 {{- end -}}
 {{- $_ := set $kafka "group.instance.id" "${POD_NAME}" -}}
-{{- if ne (index $config.kafka "group.protocol" | default "classic") "consumer" -}}
+{{- if ne (index $config.kafka "group.protocol" | default "classic" | lower) "consumer" -}}
 {{- $_ := set $kafka "session.timeout.ms" (mul .Values.workload.staticSessionTimeoutSeconds 1000) -}}
 {{- end -}}
 {{- else if hasKey $config.kafka "group.instance.id" -}}

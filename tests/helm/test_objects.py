@@ -103,6 +103,8 @@ def test_a_statefulset_is_a_static_membership(chart: Chart) -> None:
     assert "pod-template-hash" not in rendered.text
     consumer = chart.render(CHART / "ci" / "static-consumer-values.yaml").configuration["kafka"]
     assert "session.timeout.ms" not in consumer, "under this protocol it is the broker's"
+    shouted = {"workload": {"kind": "StatefulSet"}, "config": {"kafka": {"group.protocol": "CONSUMER"}}}
+    assert "session.timeout.ms" not in chart.render(shouted).configuration["kafka"]
 
 
 def test_what_the_operator_says_of_kafka_wins_over_what_the_chart_knows(chart: Chart) -> None:
