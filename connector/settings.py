@@ -36,6 +36,9 @@ _PROXY_LOOKS: Final = "must begin with http:// or https:// and name host and por
 
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
 _HOST: Final = re.compile(r"[\w.:-]+")
+_TOPIC: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}")
+"""As Kafka has them. What begins with ^ is a pattern to librdkafka, which brings records of topics unknown to us."""
+_NO_TOPIC: Final = "is no name of a topic: give each by its own, in letters, digits, dots, dashes and underscores"
 _WHITE: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
@@ -368,6 +371,11 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        for name in self.topics:
+            if not _TOPIC.fullmatch(name):
+                raise ValueError(f"topics.{name}: {_NO_TOPIC}")
+        if not _TOPIC.fullmatch(self.dead_letter_topic):
+            raise ValueError(f"dead_letter_topic: {_NO_TOPIC}")
         if self.dead_letter_topic in self.topics:
             raise ValueError("dead_letter_topic: is also a topic to read: its letters would go round for ever")
         for name, topic in self.topics.items():

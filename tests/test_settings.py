@@ -116,6 +116,11 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
         ({"kafka/default.topic.config": {"auto.offset.reset": "latest"}}, "kafka.default.topic.config: what is in"),
         ({"kafka/partition.assignment.strategy": "range"}, "kafka.partition.assignment.strategy: an eager assignor"),
         ({"kafka/group.id": None}, "kafka.group.id: is required"),
+        *(
+            ({"topics": {name: {"kind": "event"}}}, f"topics.{name}: is no name of a topic: give each by its own")
+            for name in ("^aiq.*", "", "a b", "ä", ".", "..", "a/b", "a" * 250, "a\n")
+        ),
+        ({"dead_letter_topic": "dead letters"}, "dead_letter_topic: is no name of a topic"),
         ({"dead_letter_topic": "aiq.audience-membership"}, "dead_letter_topic: is also a topic to read"),
         ({"revoke_deadline_s": 400}, "revoke_deadline_s: "),
         ({"topics": {}}, "topics: "),
