@@ -113,6 +113,11 @@ class RegistrySettings(_Section):
             raise ValueError("user: the address names one, too: name one of the two")
         if self.proxy is not None and _web_address(self.proxy) is None:
             raise ValueError(f"proxy: {_PROXY_LOOKS}")
+        passwords = [each for each in (self.password, self.password_file) if each is not None]
+        if len(passwords) > 1:
+            raise ValueError("password: give one of password and password_file")
+        if passwords and self.user is None:
+            raise ValueError("user: is required beside a password, which would not be sent")
         return self
 
 

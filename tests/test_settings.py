@@ -73,6 +73,18 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
             {"schema_registry": {"url": "http://a:planted@registry", "user": "a", "password": "planted"}},
             "schema_registry.user: the address names one, too: name one of the two",
         ),
+        (
+            {"schema_registry": {"url": "http://r", "password": "planted"}},
+            "schema_registry.user: is required beside a password, which would not be sent",
+        ),
+        (
+            {"schema_registry": {"url": "http://r", "password_file": "/run/password"}},
+            "schema_registry.user: is required beside a password",
+        ),
+        (
+            {"schema_registry": {"url": "http://r", "user": "u", "password": "planted", "password_file": "/run/p"}},
+            "schema_registry.password: give one of password and password_file",
+        ),
         ({"http": {"host": "a..b"}}, "http.host: is no name or address"),
         ({"http": {"host": "a" * 64}}, "http.host: is no name or address"),
         ({"braze/proxy": "proxy.corp:3128"}, "braze.proxy: must begin with http:// or https://"),

@@ -145,7 +145,7 @@ def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_bytes(b"\xff\xfe\x00")
 
-    assert faults(settings(schema_registry={"url": "http://127.0.0.1:1", "password_file": str(file)})) == [
+    assert faults(settings(schema_registry={"url": "http://127.0.0.1:1", "user": "u", "password_file": str(file)})) == [
         f"schema_registry.password_file: {file} is no file of text: write it in UTF-8"
     ]
 
@@ -157,6 +157,6 @@ def test_files_that_are_there_pass(tmp_path: Path) -> None:
     try_out(
         settings(
             braze={"api_key": None, "api_key_file": str(tmp_path / "key")},
-            schema_registry={"url": "http://127.0.0.1:1", "password_file": str(tmp_path / "password")},
+            schema_registry={"url": "http://127.0.0.1:1", "user": "u", "password_file": str(tmp_path / "password")},
         )
     )
