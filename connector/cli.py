@@ -34,6 +34,9 @@ _OBJECTS_A_RECORD = 8
 """Of those that Python looks through, what a record in flight is made of: its message, the object for Braze with what
 is nested in it, its user's lane with its lists, a place in a request."""
 
+_OBJECTS_MAX = 2**31 - 1
+"""Python counts them in a C integer."""
+
 _REMEMBERED = 1_000_000
 """Records that the double may have seen before anybody looks through what it remembers of them."""
 
@@ -187,7 +190,7 @@ def _collect_rarely(records: int) -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(records * _OBJECTS_A_RECORD, 1, 1)
+    gc.set_threshold(min(records * _OBJECTS_A_RECORD, _OBJECTS_MAX), 1, 1)
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:

@@ -241,3 +241,16 @@ def _get(url: str) -> dict[str, Any]:
 
 def _post(url: str, document: Any) -> None:
     urlopen(Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})).close()
+
+
+def test_a_buffer_of_more_records_than_a_collector_counts_to_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends
+        http = {"host": "127.0.0.1", "port": taken.getsockname()[1]}
+        path = configuration(
+            tmp_path, "127.0.0.1:1", "http://127.0.0.1:1", buffer={"records": 1_000_000_000}, http=http
+        )
+
+        ended = subprocess.run([*COMMAND, "run", "--config", path], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2, ended.stderr
+    assert "http.port" in ended.stderr.splitlines()[-1]
