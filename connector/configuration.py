@@ -38,7 +38,7 @@ class ConfigurationInvalid(ValueError):
 
 
 class _SaidTwice(Exception):
-    """A key stands in a mapping twice: YAML readers keep the last one and drop the other without a word."""
+    """A key stands in a mapping twice: readers of YAML and JSON keep the last one and drop the other without a word."""
 
 
 class _Reader(yaml.SafeLoader):
@@ -118,6 +118,14 @@ def _shallow(tree: Any) -> Any:
     return tree
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise _SaidTwice(f"{twice} stands twice in one place")
+    return tree
+
+
 def _nests_deeper(node: Any, levels: int) -> bool:
     """Whether sections and lists lie in each other beyond so many; what holds itself does, too."""
     below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else None
@@ -174,7 +182,9 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
             node = below
         else:
             try:
-                node[path[-1]] = _value(text, is_kafka=path[0] == "kafka")
+                node[path[-1]] = _value(text, is_property=path[0] == "kafka" and len(path) > 1)
+            except _SaidTwice as error:
+                faults.append(f"{name}: {error}: give it once")
             except RecursionError:
                 faults.append(f"{name}: {_TOO_DEEP}")
 
@@ -200,15 +210,20 @@ def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> dict[str, P
     return files
 
 
-def _value(text: str, *, is_kafka: bool) -> Any:
+def _value(text: str, *, is_property: bool) -> Any:
     """A variable's text as YAML would read it where it is a list or a section; else the text, which pydantic reads.
 
+    Args:
+        text: The variable's.
+        is_property: Of librdkafka's: a password may begin with a brace.
+
     Raises:
+        _SaidTwice: A key stands in it twice.
         RecursionError: It nests too deep.
     """
-    if is_kafka or text[:1] not in {"{", "["}:
+    if is_property or text[:1] not in {"{", "["}:
         return text
     try:
-        return _shallow(json.loads(text))
+        return _shallow(json.loads(text, object_pairs_hook=_once))
     except ValueError:
         return text

@@ -53,6 +53,25 @@ def test_variables_of_ours_come_over_the_file(tmp_path: Path) -> None:
     }
 
 
+def test_kafka_may_be_given_as_json_like_any_section_and_its_properties_are_texts() -> None:
+    read = written(
+        None,
+        {
+            "AIQ_BRAZE__KAFKA": '{"bootstrap.servers": "a:1", "group.id": "g"}',
+            "AIQ_BRAZE__KAFKA__GROUP_ID": "other",
+            "AIQ_BRAZE__KAFKA__SASL_PASSWORD": "{braces}",
+        },
+    )
+
+    assert read.tree == {"kafka": {"bootstrap.servers": "a:1", "group.id": "other", "sasl.password": "{braces}"}}
+
+
+@pytest.mark.parametrize("text", ['{"t": {"kind": "event"}, "t": {}}', '{"t": {"kind": "event", "kind": "audience"}}'])
+def test_a_key_stands_once_in_a_variable_too(text: str) -> None:
+    with pytest.raises(ConfigurationInvalid, match=r"AIQ_BRAZE__TOPICS: (t|kind) stands twice in one place: give it"):
+        written(None, {"AIQ_BRAZE__TOPICS": text})
+
+
 def test_a_variable_below_what_is_no_section_is_named() -> None:
     with pytest.raises(ConfigurationInvalid, match="AIQ_BRAZE__HTTP__PORT: http is no section"):
         written(None, {"AIQ_BRAZE__HTTP": "8080", "AIQ_BRAZE__HTTP__PORT": "8080"})
