@@ -24,6 +24,7 @@ from connector.ports import SchemaUnknown
 from connector.registry import RegistryRefused
 from connector.schema import WriterSchema
 from connector.settings import Settings
+from connector.troubles import one_line
 
 _CALL_S = 10.0
 _HEADERS_BYTES = 8_192
@@ -176,7 +177,7 @@ async def _registry(settings: Settings) -> AsyncIterator[Finding]:
                 )
                 return
             except ValueError as error:
-                yield Finding("wrong", subject, f"its latest schema cannot be mapped: {error}")
+                yield Finding("wrong", subject, one_line(f"its latest schema cannot be mapped: {error}"))
     finally:
         await registry.close()
 

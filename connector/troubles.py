@@ -6,9 +6,14 @@ An edge over the telemetry. The Kafka thread, the registry, the dead-letter topi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 from connector.ports import Cured, Trouble
 from connector.telemetry import Telemetry
+
+_DETAIL_CHARACTERS_MAX: Final = 500
+"""More than any of ours has."""
 
 
 class Troubles:
@@ -41,8 +46,8 @@ class Troubles:
 
     def begin(self, trouble: Trouble) -> None:
         """Something is wrong (still, or anew)."""
-        reason, detail = trouble.reason, trouble.detail
-        self.present[reason] = trouble
+        reason, detail = trouble.reason, one_line(trouble.detail)
+        self.present[reason] = replace(trouble, detail=detail)
         self._telemetry.gauge("halted", 1, reason)
         level = "error" if trouble.halts else "warning"
         self._telemetry.change(reason, "began", level, "trouble_began", reason=reason, detail=detail)
@@ -53,3 +58,10 @@ class Troubles:
             self._telemetry.gauge("halted", 0, reason)
             self._telemetry.change(reason, "ended", "info", "trouble_ended", reason=reason)
             self._ended()
+
+
+def one_line(words: str) -> str:
+    """What can be shown: names in it may be a registry's, as long and as strange as it likes."""
+    shown = words[:_DETAIL_CHARACTERS_MAX]
+    shown = "".join(character if character.isprintable() else "?" for character in shown)
+    return shown if len(words) <= _DETAIL_CHARACTERS_MAX else f"{shown}…"
