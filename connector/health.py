@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import html
+import logging
 import time
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import choose_encoder
 
 from connector import __version__
 from connector.pipeline import Pipeline
 from connector.records import Fate
 from connector.source import KafkaSource
+from connector.telemetry import Telemetry
 
 _STALL_S: Final = 60.0
 """The Kafka thread may be away so long: the longest legal stall is a revoke with its deadline and two calls of 10 s."""
@@ -57,7 +60,9 @@ class HealthServer:
                 web.get("/", self._page),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        logger = logging.Logger("health")  # noqa: LOG001  # not by getLogger: that would be global
+        logger.addHandler(_Teller(self._pipeline.telemetry))
+        self._runner = web.AppRunner(app, access_log=None, logger=logger, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port, reuse_address=True)
         await site.start()
@@ -115,7 +120,10 @@ class HealthServer:
         return web.json_response(body, status=503 if reasons else 200)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except (TypeError, ValueError):  # the library's own, of a version that is no number
+            encode, content_type = choose_encoder("")
         return web.Response(body=encode(self._pipeline.telemetry.registry), headers={"Content-Type": content_type})
 
     def status(self) -> dict[str, object]:
@@ -155,6 +163,21 @@ class HealthServer:
 
     async def _page(self, _request: web.Request) -> web.Response:
         return web.Response(text=_page(self.status(), self.readiness()), content_type="text/html")
+
+
+class _Teller(logging.Handler):
+    """aiohttp's complaints in our words: its own quote what somebody sent, over many lines."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return  # somebody went before his answer came
+        level = "debug" if isinstance(error, HttpProcessingError) else "error"  # theirs, or ours
+        self._telemetry.log(level, "http_request_failed", detail=type(error).__name__)
 
 
 def _page(status: dict[str, object], unready: list[str]) -> str:

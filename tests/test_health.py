@@ -1,6 +1,8 @@
 """The truth table of the probes: what a restart or a roll-out could mend, and nothing else."""
 
 import asyncio
+import io
+import json
 import threading
 import time
 
@@ -173,3 +175,45 @@ async def test_metrics_are_prometheus_s(connector: Connector) -> None:
 
     assert status == 200
     assert "# TYPE aiq_braze_records_consumed_total counter" in text
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "level", "detail"),
+    [
+        (b"\x16\x03\x01planted\r\n\r\n", "debug", "BadHttpMethod"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX\0: planted\r\n\r\n", "debug", "BadHttpMessage"),
+        (b"GET /status HTTP/1.1\r\nHost: a\r\n\r\n", "error", "ZeroDivisionError"),
+    ],
+)
+async def test_what_goes_wrong_with_a_request_is_one_line_of_the_log_in_our_words(
+    connector: Connector,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request_bytes: bytes,
+    level: str,
+    detail: str,
+) -> None:
+    log = io.StringIO()
+    connector.pipeline.telemetry = Telemetry(output=log, level="debug")
+    monkeypatch.setattr(HealthServer, "status", lambda _self: {"planted": 1 / 0})
+    server = HealthServer(connector.pipeline, connector.source, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.open())
+    writer.write(request_bytes)
+    answer = await reader.readline()
+    writer.close()
+    await server.close()
+
+    assert answer.split()[1] in {b"400", b"500"}
+    (line,) = log.getvalue().splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["level"], told["detail"]) == ("http_request_failed", level, detail)
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_whoever_asks_for_metrics_in_a_version_that_is_none_gets_them(connector: Connector) -> None:
+    server = HealthServer(connector.pipeline, connector.source, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{await server.open()}/metrics"
+    odd = {"Accept": "application/openmetrics-text; version=latest"}
+    async with aiohttp.ClientSession() as session, session.get(url, headers=odd) as answer:
+        assert (answer.status, answer.content_type) == (200, "text/plain")
+    await server.close()
