@@ -29,6 +29,9 @@ _CLOCK_BURST_SHARE: Final = 0.10
 """Of a clock window's remaining quota may leave at once. The count bounds the window here, so burst costs nothing; it
 only keeps one busy minute from spending the hour."""
 
+_INHERITED_BURST_SHARE: Final = 0.0005
+"""The same once a share has grown within the window: enough for a turn that comes late, two seconds of an hour."""
+
 _LONGEST_WAIT_S: Final = 3_600.0
 """What a 429 may ask for: Braze has no longer window than the hour. It may be one that nobody configured here."""
 
@@ -111,7 +114,7 @@ class SlidingWindow:
         # Stretched beyond what adding floats could lose: a request early by a rounding error is one too many.
         self._spacing_s = self.rate.per_s / max(quota - self._burst, 1e-9) * (1 + 1e-9)
 
-    def set_share(self, share: float, now: float) -> None:
+    def set_share(self, share: float, now: float, at: float) -> None:  # noqa: ARG002  # one signature for all windows
         """Use another share from now on, without a burst: whoever had it may just have used one."""
         if share == self._share:
             return
@@ -138,22 +141,40 @@ class SlidingWindow:
 
 
 class ClockWindow:
-    """A window that starts on a multiple of its length: counted exactly, and paced so that it lasts to its end."""
+    """A window that starts on a multiple of its length: counted exactly, and paced so that it lasts to its end.
+
+    Whoever keeps the pace has at any time at least as great a part of his quota left as of the window, but for the
+    burst. So what a share that grows may still use is known without asking whose it was.
+    """
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self._share = 1.0
         self._window = -1
         self._taken = 0  # by us, in this window
+        self._granted = 0.0  # to us, in this window
         self._reported: tuple[int, int] | None = None  # left for all, as Braze said when we had taken so many
         # The same of the window before, to which a clock may be set back.
-        self._other: tuple[int, int, tuple[int, int] | None] = (-1, 0, None)
+        self._other: tuple[int, int, float, tuple[int, int] | None] = (-1, 0, 0.0, None)
+        self._burst = _CLOCK_BURST_SHARE
         self._due = float("-inf")
 
-    def set_share(self, share: float, now: float) -> None:
-        """Use another share from now on: of what the window had, and of what Braze says it still has."""
+    def set_share(self, share: float, now: float, at: float) -> None:
+        """Use another share from now on: of what we have left, or that and what another must have left of his.
+
+        Its last owner has used his part of the window, we do not know how much of it. Where Braze tells how much is
+        left for all, that counts instead.
+        """
+        self._enter(at)
+        left = max(0.0, self._granted - self._taken)
+        if share > self._share:
+            rest = self._ends_in(at) / self.rate.per_s
+            left += (share - self._share) * self.rate.requests * rest * (1 - _CLOCK_BURST_SHARE)
+            self._burst, self._due = _INHERITED_BURST_SHARE, now  # one burst is reckoned with, and somebody has had it
+        elif share < self._share:
+            left *= share / self._share
+        self._granted = self._taken + left
         self._share = share
-        self._due = max(self._due, now)  # what another replica did not use is no burst of ours
 
     def ready_at(self, now: float, at: float) -> float:
         """Monotonic time from which one request may leave."""
@@ -161,7 +182,7 @@ class ClockWindow:
         if left < 1:
             return now + self._ends_in(at)
         spacing = self._ends_in(at) / left
-        return max(now, self._due - left * _CLOCK_BURST_SHARE * spacing)
+        return max(now, self._due - left * self._burst * spacing)
 
     def take(self, now: float, at: float, slowness: float) -> None:
         """Spend one token."""
@@ -172,27 +193,37 @@ class ClockWindow:
         """Share of the burst that is unspent, 0 to 1."""
         if self._left(at) < 1:
             return 0.0
-        span = max(self._ends_in(at) * _CLOCK_BURST_SHARE, 1e-9)
+        span = max(self._ends_in(at) * self._burst, 1e-9)
         return min(1.0, max(0.0, 1.0 - (self._due - now) / span))
 
     def observe(self, seen: QuotaHeaders, now: float, at: float) -> None:  # noqa: ARG002
         """Never think that more is left than our share of what Braze says is left for all."""
-        self._left(at)  # a new window forgets what was reported of the old one
+        self._enter(at)  # a new window forgets what was reported of the old one
         if seen.remaining is not None and (seen.limit is None or seen.limit >= self.rate.requests / 2):
             self._reported = (seen.remaining, self._taken)
 
+    def _enter(self, at: float) -> None:
+        """Begin a new window, if it is time to."""
+        window = int(at // self.rate.per_s)
+        if window == self._window:
+            return
+        known, self._other = self._other, (self._window, self._taken, self._granted, self._reported)
+        if known[0] == window:
+            _, self._taken, self._granted, self._reported = known
+            self._burst = _INHERITED_BURST_SHARE
+        else:
+            self._taken, self._granted, self._reported = 0, self.rate.requests * self._share, None
+            self._burst = _CLOCK_BURST_SHARE
+        self._window = window
+        self._due = float("-inf")
+
     def _left(self, at: float) -> float:
         """Requests that we may still send in the present window."""
-        window = int(at // self.rate.per_s)
-        if window != self._window:
-            known, self._other = self._other, (self._window, self._taken, self._reported)
-            self._window, self._taken, self._reported = known if known[0] == window else (window, 0, None)
-            self._due = float("-inf")
-        left = self.rate.requests * self._share - self._taken
-        if self._reported is not None:
-            remaining, taken = self._reported
-            left = min(left, remaining * self._share - (self._taken - taken))
-        return left
+        self._enter(at)
+        if self._reported is None:
+            return self._granted - self._taken
+        remaining, taken = self._reported
+        return min(self.rate.requests * self._share - self._taken, remaining * self._share - (self._taken - taken))
 
     def _ends_in(self, at: float) -> float:
         return self.rate.per_s - at % self.rate.per_s
@@ -242,11 +273,11 @@ class Pool:
         """Own partitions over all partitions that feed this pool."""
         return self._share
 
-    def set_share(self, share: float, now: float) -> None:
+    def set_share(self, share: float, now: float, at: float) -> None:
         """Own `share` (0 to 1) of the quota from now on."""
         self._share = share
         for window in self._windows:
-            window.set_share(share, now)
+            window.set_share(share, now, at)
 
     def ready_at(self, now: float, at: float) -> float:
         """Monotonic time from which one request may leave; infinity while no partition is owned."""

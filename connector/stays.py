@@ -187,7 +187,7 @@ class Stays:
         One that has come before Kafka told of it is in the whole (with all below it) and not yet ours: others may have
         as many that they do not see counted either.
         """
-        now = self._clock.now()
+        now, at = self._clock.now(), self._clock.at()
         told, accounts = self._partitions, self._books.accounts
         known = {topic: told.get(topic, 0) for topic in self._books.kinds}
         for stay in accounts:
@@ -197,7 +197,7 @@ class Stays:
             everything = sum(known[topic] for topic in topics)
             own = sum(1 for stay in accounts if stay.topic in topics and stay.partition < told.get(stay.topic, 0))
             share = own / everything if everything else 0.0
-            channel.pool.set_share(share, now)
+            channel.pool.set_share(share, now, at)
             self._telemetry.gauge("quota_share_ratio", share, channel.endpoint)
         self._telemetry.gauge("assigned_partitions", len(accounts))
         self._wake()

@@ -230,8 +230,8 @@ def spend_no_quota(patch: Patch) -> None:
 def use_the_whole_quota_each(patch: Patch) -> None:
     honest = Pool.set_share
 
-    def set_share(self: Pool, share: float, now: float) -> None:
-        honest(self, 1.0 if share else 0.0, now)
+    def set_share(self: Pool, share: float, now: float, at: float) -> None:
+        honest(self, 1.0 if share else 0.0, now, at)
 
     patch.setattr(Pool, "set_share", set_share)
 

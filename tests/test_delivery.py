@@ -1293,7 +1293,7 @@ TestDeliveryAgainstAnyBraze.settings = settings(max_examples=200, stateful_step_
 def test_paused_campaigns_do_not_use_up_the_quota_of_the_others() -> None:
     """One of ten replicas may make seven requests a second; a hundred paused campaigns would want ten."""
     stage = Stage()
-    stage.delivery.trigger.pool.set_share(0.1, stage.now)
+    stage.delivery.trigger.pool.set_share(0.1, stage.now, AT + stage.now)
     stage.delivery.campaigns.add([trigger(f"u{n}", n, f"paused-{n}") for n in range(100)], stage.now)
     began, asked, done = stage.now, 0, Conclusion()
     while stage.now < began + 3000:

@@ -51,7 +51,7 @@ def test_the_shares_of_a_group_together_stay_within_the_limit(requests: int, par
     times: list[float] = []
     for own in partitions:
         pool = Pool([Rate(requests, 3.0)])
-        pool.set_share(own / everything, 0.0)
+        pool.set_share(own / everything, 0.0, AT)
         times += sent(pool, 12.0)
 
     assert most_in_a_window(sorted(times), 3.0) <= requests
@@ -97,8 +97,8 @@ def test_a_clock_that_is_set_back_gives_no_hour_twice() -> None:
 
 def test_what_braze_says_is_left_bounds_a_clock_window() -> None:
     pool = Pool([Rate(1000, 3600.0)])
-    pool.set_share(0.5, 0.0)
     at = AT - AT % 3600 + 10
+    pool.set_share(0.5, 0.0, at)
 
     pool.observe(QuotaHeaders(limit=1000, remaining=20), 0.0, at)
     taken = 0
@@ -111,9 +111,80 @@ def test_what_braze_says_is_left_bounds_a_clock_window() -> None:
     assert taken == 10
 
 
+def spent(pool: Pool, since: float, until: float, hour: float) -> int:
+    """Requests that leave meanwhile, if there is always more to send."""
+    now, taken = since, 0
+    while (now := max(now, pool.ready_at(now, hour + now))) < until - 0.001:  # what a float of this century can tell
+        pool.take(now, hour + now)
+        taken += 1
+    return taken
+
+
+def test_whoever_inherits_partitions_in_mid_hour_does_not_inherit_the_whole_hour_with_them() -> None:
+    """Its last owner has used his part; where Braze tells no `Remaining`, nobody knows how much of it."""
+    hour = AT - AT % 3600
+    gone, heir = Pool([Rate(1000, 3600.0)]), Pool([Rate(1000, 3600.0)])
+    for pool in (gone, heir):
+        pool.set_share(0.5, 0.0, hour)
+    taken = spent(gone, 0.0, 3000.0, hour) + spent(heir, 0.0, 3000.0, hour)
+    heir.set_share(1.0, 3000.0, hour + 3000.0)
+    taken += spent(heir, 3000.0, 3600.0, hour)
+
+    assert 900 < taken <= 1000
+    assert 990 < spent(heir, 3600.0, 7200.0, hour) <= 1000
+
+
+def test_a_process_that_begins_in_mid_hour_takes_no_more_than_the_rest_of_it() -> None:
+    hour = AT - AT % 3600
+    pool = Pool([Rate(1000, 3600.0)])
+    pool.set_share(0.0, 1800.0, hour + 1800)
+    pool.set_share(1.0, 1800.0, hour + 1800)
+
+    assert pool.headroom(1800.0, hour + 1800) == 1.0
+    assert pool.ready_at(1800.0, hour + 1800) == 1800.0
+    assert 440 < spent(pool, 1800.0, 3600.0, hour) <= 450
+
+
+def test_what_is_told_to_be_left_is_used_whoever_owned_it_before() -> None:
+    hour = AT - AT % 3600
+    pool = Pool([Rate(1000, 3600.0)])
+    pool.set_share(0.0, 1800.0, hour + 1800)
+    pool.set_share(1.0, 1800.0, hour + 1800)
+    pool.observe(QuotaHeaders(limit=1000, remaining=900), 1800.0, hour + 1800)
+
+    assert 890 < spent(pool, 1800.0, 3600.0, hour) <= 900
+
+
+MOVES = st.lists(st.tuples(st.floats(1.0, 900.0), st.integers(0, 2), st.integers(1, 12)), min_size=1, max_size=6)
+
+
+@settings(deadline=None)
+@given(MOVES, st.lists(st.booleans(), min_size=21, max_size=21))
+def test_however_partitions_move_within_the_hour_the_group_stays_within_it(
+    moves: list[tuple[float, int, int]], has_work: list[bool]
+) -> None:
+    hour, requests = AT - AT % 3600, 2000
+    pools, owned = [Pool([Rate(requests, 3600.0)]) for _ in range(3)], [4, 4, 4]
+    for pool in pools:
+        pool.set_share(4 / 12, 0.0, hour)
+    taken, now, busy = 0, 0.0, iter(has_work)
+    for wait, giver, most in [*moves, (3600.0, 0, 0)]:
+        until = min(now + wait, 3600.0)
+        taken += sum(spent(pool, now, until, hour) for pool in pools if next(busy))
+        if until == 3600.0:
+            break
+        now, moved, taker = until, min(most, owned[giver]), (giver + 1) % 3
+        owned[giver] -= moved
+        owned[taker] += moved
+        pools[giver].set_share(owned[giver] / 12, now, hour + now)
+        pools[taker].set_share(owned[taker] / 12, now, hour + now)
+
+    assert taken <= requests + len(moves)  # requests are whole
+
+
 def test_without_partitions_nothing_leaves() -> None:
     pool = Pool([Rate(10, 1.0)])
-    pool.set_share(0.0, 0.0)
+    pool.set_share(0.0, 0.0, AT)
 
     assert pool.ready_at(0.0, AT) == float("inf")
     assert pool.headroom(0.0, AT) == 0.0

@@ -63,7 +63,7 @@ class Replica:
         self.on_wire = 0
 
     def _channel(self, endpoint: Endpoint) -> Any:
-        def set_share(share: float, _now: float) -> None:
+        def set_share(share: float, _now: float, _at: float) -> None:
             self.share[endpoint] = share
 
         return SimpleNamespace(endpoint=endpoint, pool=SimpleNamespace(set_share=set_share))
