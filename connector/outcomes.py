@@ -171,6 +171,9 @@ _NO_CAMPAIGN: Final = (
 )
 _TOO_BIG: Final = ("payload too large", "request entity too large", "body size", "payload size")
 
+_SAID_IN: Final = frozenset({"message", "error", "errors"})
+"""Every 400 of Braze's is a JSON object that has one of these (page "Errors", and all that was measured)."""
+
 _NEVER_REACHED: Final = frozenset({502, 503, 521, 522, 523, 525, 526, 530})
 """502: before Braze's server; 503: no capacity (page "Errors"). 521 to 530: Cloudflare could not reach the origin."""
 
@@ -205,7 +208,7 @@ def classify(endpoint: Endpoint, sizes: Mapping[str, int], attempt: Attempt) -> 
     if status == 413:
         return TooLarge("bytes")
     if status in {400, 422}:
-        return _bad_request(endpoint, sizes, _json(attempt.body))
+        return _bad_request(endpoint, sizes, attempt)
     if status == 404 and endpoint is Endpoint.TRIGGER and _names_campaign(_text(_json(attempt.body))):
         return CampaignUnavailable()
     return _not_ours_to_send(endpoint, status)
@@ -228,9 +231,13 @@ def _accepted(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Outcom
     return PartlyRefused(named, rest_accepted=True, suspects=suspects) if named or suspects else Delivered()
 
 
-def _bad_request(endpoint: Endpoint, sizes: Mapping[str, int], body: Any) -> Outcome:
-    if not isinstance(body, dict):
-        return Refused()
+def _bad_request(endpoint: Endpoint, sizes: Mapping[str, int], reply: Reply) -> Outcome:
+    body = _json(reply.body)
+    if not isinstance(body, dict) or _SAID_IN.isdisjoint(body):
+        # A proxy's or a firewall's words, who knows nothing of records: halving would bury the good ones.
+        said = reply.body.decode(errors="replace").lower()
+        is_size = any(wording in said for wording in _TOO_BIG)
+        return TooLarge("bytes") if is_size else _not_ours_to_send(endpoint, reply.status)
     text = _text(body)
     if any(wording in text for wording in _TOO_MANY):
         return TooLarge("objects")
@@ -277,8 +284,8 @@ def _not_ours_to_send(endpoint: Endpoint, status: int) -> Misconfigured:
             return Misconfigured(
                 everything=False,
                 cause="unexpected",
-                remedy=f"{endpoint} answered with status {status}, which Braze does not document: check braze.endpoint"
-                " and what stands in front of it",
+                remedy=f"{endpoint} answered with status {status} in a way that Braze does not document: check"
+                " braze.endpoint and what stands in front of it (a proxy, a firewall)",
             )
 
 

@@ -414,7 +414,7 @@ def test_no_text_of_braze_s_leaves_the_classifier(case: Case) -> None:
         (402, Misconfigured),
         (408, Ambiguous),  # a time-out between here and Braze says nothing about what Braze did
         (409, Misconfigured),
-        (422, Refused),
+        (422, Misconfigured),
         (425, Unreachable),
         (521, Unreachable),  # Cloudflare could not reach Braze
         (524, Ambiguous),  # Cloudflare reached it and got no answer
@@ -536,6 +536,27 @@ def test_another_wording_of_success_is_no_reason_to_send_again_where_the_answer_
     endpoint: Endpoint, sizes: dict[str, int], body: bytes, outcome: type
 ) -> None:
     assert isinstance(classify(endpoint, sizes, Reply(201, {}, body)), outcome)
+
+
+@pytest.mark.parametrize("endpoint", list(Endpoint))
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    "body", [b"<html><h1>400 Bad Request</h1>cloudflare</html>", b"", b"Bad Request", b"[]", b"{}", b'{"code":400}']
+)
+def test_a_400_in_another_form_than_braze_s_says_nothing_of_a_record(
+    endpoint: Endpoint, status: int, body: bytes
+) -> None:
+    """Something in front of Braze speaks: halving would make dead letters of all that is good."""
+    outcome = classify(endpoint, {"events": 2}, Reply(status, {}, body))
+
+    assert isinstance(outcome, Misconfigured)
+    assert (outcome.cause, outcome.everything) == ("unexpected", False)
+
+
+def test_a_400_of_a_proxy_s_that_finds_the_body_too_large_is_believed() -> None:
+    body = b"<html><h1>Request Entity Too Large</h1></html>"
+
+    assert classify(Endpoint.TRACK, {"events": 2}, Reply(400, {}, body)) == TooLarge("bytes")
 
 
 def test_a_404_that_names_the_campaign_parks_the_campaign_and_halts_nobody() -> None:
