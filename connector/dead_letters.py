@@ -65,24 +65,31 @@ class DeadLetterTopic:
         if self._producer is not None:
             self._producer.set_sasl_credentials(user, password)
 
-    async def write(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> None:
-        """Write one letter; returns when it is acknowledged."""
+    async def write(
+        self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]], is_ours: Callable[[], bool]
+    ) -> bool:
+        """Write one letter; returns when it is acknowledged, or False when its partition has left before it was."""
+        if not is_ours():
+            return False
         error = await self._produce(record, headers)
         if error is None:
-            return
+            return True
         self._failing += 1
         try:
             for wait_s in chain(_AGAIN_S, repeat(_AGAIN_S[-1])):
                 self._failed()
                 self._tell(Trouble(REASON, f"{self._topic}: Kafka says {error.name()}: {_remedy(error)}"))
                 await asyncio.sleep(wait_s)
+                if not is_ours():
+                    break
                 error = await self._produce(record, headers)
                 if error is None:
                     break
         finally:
             self._failing -= 1
-        if not self._failing:  # a letter that still waits has its say
+        if not self._failing:  # a letter that still waits has its say; where none does, the next one finds out
             self._tell(Cured(REASON))
+        return error is None
 
     async def _produce(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> KafkaError | None:
         loop = asyncio.get_running_loop()

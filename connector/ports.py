@@ -209,8 +209,16 @@ class Spans(Protocol):
 class DeadLetters(Protocol):
     """The dead-letter topic."""
 
-    async def write(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> None:
-        """Write the original with more headers; returns once the broker has acknowledged it, however long it takes."""
+    async def write(
+        self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]], is_ours: Callable[[], bool]
+    ) -> bool:
+        """Write the original with more headers; returns once the broker has acknowledged it, however long it takes.
+
+        Args:
+            record: The original.
+            headers: What is added to its own.
+            is_ours: Asked in each step that writes; False: its next owner decides, and what is returned is False.
+        """
         ...
 
 

@@ -243,8 +243,8 @@ class Settlement:
         user: str | None,
     ) -> None:
         try:
-            await self._dead_letters.write(record, headers)
-            if self._settle_one(stay, record, Fate.DEAD_LETTERED):
+            is_written = await self._dead_letters.write(record, headers, lambda: stay in self._books.accounts)
+            if is_written and self._settle_one(stay, record, Fate.DEAD_LETTERED):
                 self._telemetry.count("records_dead_lettered_total", 1, reason)
         finally:
             if user is not None:

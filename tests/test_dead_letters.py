@@ -47,13 +47,14 @@ class Topic(DeadLetterTopic):
     def __init__(self, kafka: dict[str, Any]) -> None:
         self.told: list[Trouble | Cured] = []
         self.failures = 0
+        self.is_ours = True
         super().__init__(kafka, TOPIC, self.told.append, self._fail)
 
     def _fail(self) -> None:
         self.failures += 1
 
-    def letter(self, value: bytes = b"value") -> asyncio.Task[None]:
-        return asyncio.create_task(self.write(Record(value), HEADERS))
+    def letter(self, value: bytes = b"value") -> asyncio.Task[bool]:
+        return asyncio.create_task(self.write(Record(value), HEADERS, lambda: self.is_ours))
 
 
 # ---- on a broker ----------------------------------------------------------------------------------------------------
@@ -101,7 +102,9 @@ async def test_a_letter_is_the_original_byte_for_byte_with_more_headers(
 ) -> None:
     topic = Topic({"bootstrap.servers": broker.address, "group.id": "g", "session.timeout.ms": 6000})
     own = [("number", number), ("twice", b"a"), ("twice", b"\xff"), ("null", None)]
-    await topic.write(Record(value, key, [*own, ("aiq.dlq.reason", b"of an earlier life")], timestamp), HEADERS)
+    await topic.write(
+        Record(value, key, [*own, ("aiq.dlq.reason", b"of an earlier life")], timestamp), HEADERS, lambda: True
+    )
     topic.close()
     letter = await asyncio.to_thread(read)
     assert (letter.value(), letter.key(), letter.timestamp()[1]) == (value, key, timestamp[1])
@@ -112,7 +115,7 @@ async def test_a_letter_is_the_original_byte_for_byte_with_more_headers(
 async def test_a_record_without_a_timestamp_gets_the_present(broker: InProcessBroker, read: Any) -> None:
     topic = Topic({"bootstrap.servers": broker.address})
     before = int(time.time() * 1000)
-    await topic.write(Record(b"x", headers=[("number", b"4")]), HEADERS)
+    await topic.write(Record(b"x", headers=[("number", b"4")]), HEADERS, lambda: True)
     topic.close()
     assert (await asyncio.to_thread(read)).timestamp()[1] >= before
 
@@ -271,4 +274,36 @@ async def test_a_letter_given_up_while_it_is_in_trouble_does_not_keep_the_troubl
     gone.cancel()
     producer.answer(count=2)
     await stays
+    assert topic.told[-1] == Cured("dead_letters")
+
+
+async def test_a_letter_that_waits_is_left_to_the_next_owner_of_its_partition_and_so_is_the_trouble(
+    topic: Topic,
+) -> None:
+    """Or there are two letters for one record; and nothing would be left that could find out that it is over."""
+    letter = topic.letter()
+    await until(lambda: Failing.made and Failing.made[0].held)
+    topic.is_ours = False
+    Failing.made[0].answer(error(KafkaError._MSG_TIMED_OUT))
+
+    assert not await letter
+    assert Failing.made[0].held == []
+    assert topic.told[-1] == Cured("dead_letters")
+    assert not await topic.letter()
+    assert Failing.made[0].held == []
+
+
+async def test_while_one_letter_is_given_up_another_keeps_the_trouble(topic: Topic) -> None:
+    is_ours = True
+    gone = asyncio.create_task(topic.write(Record(b"gone"), HEADERS, lambda: is_ours))
+    stays = topic.letter(b"stays")
+    await until(lambda: Failing.made and len(Failing.made[0].held) == 2)
+    producer = Failing.made[0]
+    is_ours = False
+    producer.answer(error(KafkaError._MSG_TIMED_OUT), 2)
+    assert not await gone
+    assert Cured("dead_letters") not in topic.told
+    await until(lambda: producer.held)
+    producer.answer()
+    assert await stays
     assert topic.told[-1] == Cured("dead_letters")

@@ -8,7 +8,7 @@ from connector.books import Books
 from connector.breaker import BreakerPolicy
 from connector.offset_map import FIRST_METADATA
 from connector.ports import StayStart
-from connector.records import Kind
+from connector.records import Kind, Rejected
 from connector.repeats import Repeats
 from connector.settlement import Settlement
 from connector.telemetry import Telemetry
@@ -49,7 +49,8 @@ def settlement(
 
 
 class Letters:
-    async def write(self, *_: Any) -> None: ...
+    async def write(self, _record: Any, _headers: Any, is_ours: Callable[[], bool]) -> bool:
+        return is_ours()
 
 
 def anything_that_tells(moment: float) -> Any:
@@ -98,3 +99,19 @@ def test_a_user_s_next_attributes_leave_when_the_letter_of_a_refused_one_is_writ
     request = stage.request()
     assert request is not None
     assert [record.offset for record in request.records] == [1]
+
+
+def test_a_letter_whose_partition_has_left_is_its_next_owner_s_to_write() -> None:
+    stage, books = Stage(), Books({"audiences": Kind.AUDIENCE}, 0.0)
+    account = books.open(StayStart(AUDIENCES, 0, FIRST_METADATA), 0.0, 0)
+    books.admit(account, [Consumed(AUDIENCES, 0)])
+    letters: list[Work] = []
+    ends, _ = settlement(stage, books, run=0, spawn=letters.append)
+    ends.reject(AUDIENCES, Consumed(AUDIENCES, 0), Rejected("undecodable", "no record"))
+
+    books.close([AUDIENCES])
+    with pytest.raises(StopIteration):
+        letters[0].send(None)
+
+    assert not ends.has_open_letters({AUDIENCES})
+    assert books.late == 0

@@ -450,13 +450,18 @@ class SimulatedDeadLetters:
         self._refusal = refusal
         self.letters: list[tuple[TopicPartition, int, str, float]] = []
 
-    async def write(self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]]) -> None:
+    async def write(
+        self, record: KafkaRecord, headers: Sequence[tuple[str, bytes]], is_ours: Callable[[], bool]
+    ) -> bool:
         """Write one letter, however often it takes."""
-        while True:
+        while is_ours():
             await asyncio.sleep(self._rng.uniform(0.001, 0.03))
             if self._rng.random() >= self._refusal:
                 break
             await asyncio.sleep(0.5)
+        else:
+            return False
         reason = dict(headers)["aiq.dlq.reason"].decode()
         where = TopicPartition(record.topic(), record.partition())
         self.letters.append((where, record.offset(), reason, self._clock.at()))
+        return True
