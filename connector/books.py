@@ -35,6 +35,10 @@ SETTLED_CHARS_MAX: dict[Kind, int] = {
 """On topics whose map must not be cut, a partition takes only so much that what a commit has to tell of settled offsets
 stays shorter than this, whatever is settled first."""
 
+_MARKS_SHARE: float = 1 / 500
+"""Of what lies between the oldest open record and a chunk: nearer to the last one, its time is not remembered. Behind a
+trigger that is parked for days there would be millions."""
+
 _ASKED_MAX: int = 8
 """Commits without an answer that are remembered: while the coordinator is away one is tried about every second."""
 
@@ -159,11 +163,13 @@ class Account:
         )
 
     def mark(self, offset: int, timestamp_ms: int) -> None:
-        """Remember when the chunk that begins at `offset` was written."""
-        self._marks.append((offset, timestamp_ms))
+        """Remember when the chunk that begins at `offset` was written, unless one close to it is remembered."""
+        marks = self._marks
+        if not marks or offset - marks[-1][0] >= _MARKS_SHARE * (offset - marks[0][0]):
+            marks.append((offset, timestamp_ms))
 
     def oldest_ms(self) -> int | None:
-        """Timestamp of the oldest unsettled record, to the chunk; None if nothing is open."""
+        """Timestamp of the oldest unsettled record, to the chunk or a few; None if nothing is open."""
         if not self.ledger.open_count:
             self._marks.clear()
             return None

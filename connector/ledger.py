@@ -10,9 +10,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from connector.offset_map import OffsetMap, Range
 from connector.records import Assignment, NextOffset
+
+_SETTLED_MAX: Final = 10_000
+"""Settled offsets behind an open one that are kept in the order, beside as many as are open."""
 
 
 class LedgerFault(AssertionError):
@@ -132,6 +136,9 @@ class Ledger:
         self._order.extend(offsets)
         self._open.update(offsets)
         self._next = offsets[-1] + 1
+        if len(self._order) > 2 * len(self._open) + _SETTLED_MAX:
+            # What is settled leaves at the front; one that stays open there for days must not keep all that passes it.
+            self._order = deque([offset for offset in self._order if offset in self._open])
 
     def skip_to(self, next_offset: int) -> None:
         """Note that everything below `next_offset` was seen and needs no work of ours (inherited records)."""

@@ -462,6 +462,22 @@ def test_the_oldest_unsettled_record_is_known_to_the_chunk() -> None:
     assert account.oldest_ms() is None
 
 
+def test_of_chunks_that_pass_an_old_record_so_many_are_remembered_that_ages_are_nearly_right() -> None:
+    account = opened(Books(KINDS, 5.0), CAMPAIGNS)
+    for offset in range(20_000):  # one a second, say
+        account.ledger.admit([offset])
+        account.mark(offset, offset)
+        if offset not in {0, 15_000}:
+            account.ledger.settle(offset)
+
+    assert len(account._marks) < 2_500
+    assert account.oldest_ms() == 0
+    account.ledger.settle(0)
+    oldest = account.oldest_ms()
+    assert oldest is not None
+    assert 14_960 <= oldest <= 15_000  # rather too old than too young
+
+
 # ---- maps that grow too long -----------------------------------------------------------------------------------------
 
 

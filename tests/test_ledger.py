@@ -81,6 +81,22 @@ def test_an_offset_handed_out_again_is_a_fault() -> None:
         books.admit([1])
 
 
+def test_what_passes_an_offset_that_stays_open_for_long_is_not_kept() -> None:
+    """A trigger of a paused campaign waits for days, and millions pass it."""
+    books = ledger(0)
+    books.admit([0])
+
+    for first in range(1, 100_001, 100):
+        books.admit(list(range(first, first + 100)))
+        books.settle_all(range(first, first + 100))
+
+    assert len(books._order) < 20_000
+    assert books.committable == 0
+    assert books.settled_above() == ((1, 100_001),)
+    books.settle(0)
+    assert books.committable == 100_001
+
+
 def test_it_is_dirty_from_a_settlement_until_its_commit_is_acknowledged() -> None:
     books = ledger(0)
     books.admit([0, 1])
