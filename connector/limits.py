@@ -264,7 +264,7 @@ class Pool:
         self._frozen_until = float("-inf")
         self._frozen_from = float("-inf")  # frozen time up to here was told by `frozen_s`
         self._concession = Concession(min(rate.per_s for rate in rates))
-        self._refusals = 0  # 429s in a row
+        self._refusals = 0  # 429s in a row; those that come together are one
         self.remaining: int | None = None
         self.limit: int | None = None
 
@@ -306,7 +306,8 @@ class Pool:
             now: Monotonic seconds.
             at: Epoch seconds.
         """
-        self._refusals += 1
+        is_first = self._frozen_until <= now  # what was on the wire with it is refused together with it
+        self._refusals += is_first
         if seen.retry_after_s is not None:
             wait = min(seen.retry_after_s, _LONGEST_WAIT_S)
         elif seen.reset_in_s is not None:
@@ -316,7 +317,7 @@ class Pool:
             # No word from Braze. The shortest window is over by then, whatever its alignment; but an hour is too long
             # to wait on a guess, so ask again sooner, and ever later.
             wait = min(60.0, 2.0 ** min(self._refusals, 10), *(window.rate.per_s for window in self._windows))
-        if self._frozen_until < now:
+        if is_first:
             self._frozen_from = now
             self._concession.refused(now, self._frozen_until)
         self._frozen_until = max(self._frozen_until, now + wait + jitter * max(0.25, min(2.0, wait / 4)))
