@@ -197,6 +197,7 @@ class Connector:
 
     def __init__(self, settings: Settings, telemetry: Telemetry, seed: int | None = None) -> None:
         jitter = random.Random(seed).random  # noqa: S311  # spreads retries; guards nothing
+        clock = SystemClock()
         braze = settings.braze
         self.settings = settings
         self.telemetry = telemetry
@@ -207,6 +208,7 @@ class Connector:
             settings.revoke_deadline_s,
             kafka_logger(telemetry),
             lambda stage, seconds: telemetry.count("stage_seconds_total", seconds, stage),
+            clock.boot,
             beside_triggers=any(topic.kind is Kind.CAMPAIGN for topic in settings.topics.values()),
         )
         self._client = braze_client(
@@ -258,7 +260,7 @@ class Connector:
             transport=self._client,
             dead_letters=self._dead_letters,
             schemas=self._registry,
-            clock=SystemClock(),
+            clock=clock,
             translators=translators(settings),
             delivery=delivery,
             settle_s=braze.settle_s,

@@ -63,9 +63,15 @@ class StayStart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Partitions have come. An answer of the coordinator's: it renews the lease."""
+    """Partitions have come. An answer of the coordinator's: it renews the lease.
+
+    Attributes:
+        stays: Which.
+        asked_at: When the coordinator was asked where they begin, seconds since boot: this may be heard late.
+    """
 
     stays: Sequence[StayStart]
+    asked_at: float
 
 
 @dataclass(frozen=True, slots=True)

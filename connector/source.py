@@ -94,6 +94,7 @@ class KafkaSource:
         revoke_deadline_s: How long a revoke may wait for what is on the wire; below `max.poll.interval.ms`.
         logger: Gets librdkafka's own lines; None: they go to standard error.
         spent: Told what a stage took, in processor seconds of the thread; called on it.
+        boot: Seconds since boot, time in suspension included.
         beside_triggers: Triggers are among the topics.
     """
 
@@ -105,6 +106,7 @@ class KafkaSource:
         revoke_deadline_s: float,
         logger: logging.Logger | None = None,
         spent: Callable[[Stage, float], None] = lambda _stage, _seconds: None,
+        boot: Callable[[], float] = time.monotonic,
         *,
         beside_triggers: bool = False,
     ) -> None:
@@ -115,6 +117,7 @@ class KafkaSource:
         self._revoke_deadline_s = revoke_deadline_s
         self._logging: dict[str, Any] = {} if logger is None else {"logger": logger}
         self._spent = spent
+        self._boot = boot
         self._mailbox: queue.SimpleQueue[_CommitCommand | _LogInCommand] = queue.SimpleQueue()
         self._flows: dict[Partition, Flow] = {}
         self._epochs = 0
@@ -304,6 +307,7 @@ class KafkaSource:
     # ---- assignment, in callbacks of consume() ----------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        asked_at = self._boot()
         starts = first_positions(consumer, partitions, first_position(self._kafka), self._errands.counts)
         placed: list[TopicPartition] = []
         told: list[StayStart] = []
@@ -319,7 +323,7 @@ class KafkaSource:
         self._regulate(consumer)  # before a record is fetched: full or held means paused from the start
         self._errands.count_soon()
         self.has_joined = True
-        self._tell(Assigned(told))
+        self._tell(Assigned(told, asked_at))
         self._cure("kafka")
         self._cure("kafka_client")
 

@@ -159,6 +159,14 @@ async def test_records_are_handed_over_in_order_and_without_a_hole(listening: An
     assert life.source.has_joined
 
 
+async def test_an_assignment_tells_when_the_coordinator_was_asked(listening: Any) -> None:
+    life = listening()
+    asked: list[float] = []
+    life.source._boot = lambda: asked.append(float(len(asked))) or asked[-1]
+    await life.stays()
+    assert [event.asked_at for event in life.of(Assigned)] == asked
+
+
 async def test_events_arrive_on_the_loops_own_thread(listening: Any, produce: Any) -> None:
     threads: set[threading.Thread] = set()
     produce(10)

@@ -29,6 +29,7 @@ class Replica:
         self.share: dict[Endpoint, float] = {}
         self.on_wire = 0
         self.unread: list[Chunk] = []
+        self.renewed: list[float] = []
         self.work: list[Coroutine[Any, Any, None]] = []
         parts: dict[str, Any] = {
             "delivery": SimpleNamespace(
@@ -37,7 +38,7 @@ class Replica:
                 withdraw=lambda *_: 0,
                 on_wire=lambda _: self.on_wire,
             ),
-            "committer": SimpleNamespace(renew=lambda _: None, leaving=set()),
+            "committer": SimpleNamespace(renew=self.renewed.append, leaving=set()),
             "settlement": SimpleNamespace(has_open_letters=lambda _: False, news_within=self._hear),
             "clock": SimpleNamespace(now=lambda: 1.0, at=lambda: 1.0, boot=lambda: 1.0),
             "unread": SimpleNamespace(drop=self._drop),
@@ -52,7 +53,7 @@ class Replica:
             telemetry=Telemetry(output=None),
         )
         starts = [StayStart(Assignment(topic, each, 1), 0, "") for topic, owns in owned.items() for each in owns]
-        self.stays.open(Assigned(starts))
+        self.stays.open(Assigned(starts, asked_at=0.5))
 
     def _drop(self, stays: Collection[Assignment]) -> None:
         self.unread = [chunk for chunk in self.unread if chunk.stay not in stays]
@@ -71,6 +72,11 @@ class Replica:
     def told(self, **counts: int) -> dict[Endpoint, float]:
         self.stays.share_quota(counts)
         return self.share
+
+
+def test_an_assignment_renews_the_lease_from_when_the_coordinator_was_asked_and_not_from_when_it_is_heard() -> None:
+    """A process that was frozen in between must not take the group's word of then for one of now."""
+    assert Replica({"events": [0]}).renewed == [0.5]
 
 
 def test_the_share_of_each_quota_is_that_of_the_partitions_which_use_it() -> None:

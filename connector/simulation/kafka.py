@@ -201,7 +201,7 @@ class SimulatedSource:
             self.stays[start.stay.name] = start.stay
             self._positions[start.stay.name] = start.offset
             self.outstanding[start.stay] = 0
-        self.tell(Assigned(starts))
+        self.tell(Assigned(starts, self._group.boot()))
         self.wake()
 
     def stop_fetching(self, names: Sequence[TopicPartition]) -> None:
@@ -293,6 +293,10 @@ class Group:
         if where in self._owners:
             self._owners[where].wake()
         return record
+
+    def boot(self) -> float:
+        """Seconds since the machine was started."""
+        return self._clock.boot()
 
     def owner(self, where: TopicPartition) -> SimulatedSource | None:
         """Who lives and has it."""
