@@ -229,7 +229,7 @@ class Pipeline:
         deadline = self._clock.now() + self._policy.drain_deadline_s
         self._wake()
         # Halted, nothing would come to an end by waiting: what is on the wire is waited for when its partition leaves.
-        while self._open_records() and self._clock.now() < deadline and not self.troubles.is_halted:
+        while self._unfinished() and self._clock.now() < deadline and not self.troubles.is_halted:
             await self.settlement.news_within(deadline - self._clock.now())
         await self._commit_all(max(deadline - self._clock.now(), _LAST_COMMITS_S))
         await self._source.close()  # revokes what is left, which commits it, and that nothing is on the wire any more
@@ -249,8 +249,10 @@ class Pipeline:
         except TimeoutError:
             return
 
-    def _open_records(self) -> int:
-        return sum(account.ledger.open_count for account in self.books.accounts.values())
+    def _unfinished(self) -> int:
+        """Open records, without those of campaigns that Braze does not send: of them nothing comes by waiting."""
+        still_open = sum(account.ledger.open_count for account in self.books.accounts.values())
+        return still_open - self.delivery.campaigns.parked
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

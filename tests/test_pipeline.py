@@ -18,6 +18,7 @@ from connector.metrics import PREFIX, Stage
 from connector.offset_map import decode
 from connector.records import Kind, TopicPartition
 from connector.simulation.checker import judge
+from connector.simulation.kafka import SimulatedSource
 from connector.simulation.run import play
 from connector.simulation.scenario import Scenario, draw
 from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
@@ -315,6 +316,22 @@ def test_a_process_that_is_asked_to_stop_before_it_has_begun_ends_in_good_order(
     loop = VirtualLoop()
 
     assert judge(run_virtually(loop, whole())) == []
+
+
+def test_who_leaves_does_not_wait_for_triggers_of_a_paused_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes of them by waiting: their next owner parks them, too."""
+    honest, left_at = SimulatedSource.close, []
+
+    async def close(source: SimulatedSource) -> None:
+        left_at.append(asyncio.get_running_loop().time())
+        await honest(source)
+
+    monkeypatch.setattr(SimulatedSource, "close", close)
+    paused = {"do": "campaign", "state": "paused", "match": {"campaign_id": "campaign-1"}}
+
+    play(calm(braze_faults=[paused], happenings=[(25.0, "leave")]), cured=False)
+
+    assert 25.0 <= left_at[0] < 27.0
 
 
 # ---- a busy loop -----------------------------------------------------------------------------------------------------
