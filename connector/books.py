@@ -39,6 +39,9 @@ _MARKS_SHARE: float = 1 / 500
 """Of what lies between the oldest open record and a chunk: nearer to the last one, its time is not remembered. Behind a
 trigger that is parked for days there would be millions."""
 
+_CLOCKS_DIFFER_MS: int = 1_000
+"""The last owner told by his clock until when we wait. Clocks that are kept by NTP differ by less."""
+
 _ASKED_MAX: int = 8
 """Commits without an answer that are remembered: while the coordinator is away one is tried about every second."""
 
@@ -212,8 +215,8 @@ class Books:
                 self.ignored_maps += 1
         hold_ms = 0
         if kind is Kind.AUDIENCE:
-            # A clock that differs from the last owner's must not hold us longer than a whole settle time.
-            hold_ms = min(max(0, left.settle_until_ms - at_ms), self._settle_ms)
+            # However wrong a clock is, it must not hold us longer than a whole settle time.
+            hold_ms = min(max(0, left.settle_until_ms + _CLOCKS_DIFFER_MS - at_ms), self._settle_ms)
             if start.metadata and not left.closed:
                 hold_ms = self._settle_ms  # nobody said that nothing was on the wire
         is_sealed = left.closed and kind is Kind.AUDIENCE and self._settle_ms > 0

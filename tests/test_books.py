@@ -228,9 +228,11 @@ def test_the_newest_record_s_leader_epoch_goes_into_the_commit() -> None:
     [
         (None, 5.0, 0.0),  # nobody was there before
         (OffsetMap(closed=True), 5.0, 0.0),
-        (OffsetMap(settle_until_ms=AT_MS + 1999, closed=True), 5.0, 1.999),
-        (OffsetMap(settle_until_ms=AT_MS + 1001, closed=True), 5.0, 1.001),  # to the millisecond
-        (OffsetMap(settle_until_ms=AT_MS - 1, closed=True), 5.0, 0.0),
+        (OffsetMap(settle_until_ms=AT_MS + 1999, closed=True), 5.0, 2.999),  # and a second, as clocks may differ
+        (OffsetMap(settle_until_ms=AT_MS + 1001, closed=True), 5.0, 2.001),  # to the millisecond
+        (OffsetMap(settle_until_ms=AT_MS - 999, closed=True), 5.0, 0.001),  # over, or our clock is a second ahead
+        (OffsetMap(settle_until_ms=AT_MS - 1000, closed=True), 5.0, 0.0),
+        (OffsetMap(settle_until_ms=AT_MS + 1999, closed=True), 2.0, 2.0),
         (OffsetMap(settle_until_ms=AT_MS + 3_600_000, closed=True), 5.0, 5.0),  # a clock far ahead of ours
         (OffsetMap(settle_until_ms=AT_MS + 1), 5.0, 5.0),  # no closing commit: something may have been on the wire
         (FIRST_METADATA, 5.0, 5.0),
