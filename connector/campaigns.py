@@ -10,7 +10,7 @@ archived, unknown) is *parked*: its triggers step aside, so that the user's othe
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -43,12 +43,14 @@ class _Parked:
         until: Not asked about before.
         patience: So many times the usual wait until the next probe: twice as many after each that was refused.
         probe: The lane of the one trigger that asks about it now.
+        asks: That trigger.
         sends: What waits, oldest first.
     """
 
     until: float
     patience: float = 1.0
     probe: CampaignLane | None = None
+    asks: CampaignSend | None = None
     sends: deque[CampaignSend] = field(default_factory=deque)
 
 
@@ -153,7 +155,7 @@ class CampaignBatcher:
             if self._lanes.get(lane.user) is not lane:
                 for parked in self._parked.values():
                     if parked.probe is lane:
-                        parked.probe = None
+                        parked.probe = parked.asks = None
                 continue
             lane.busy = False
             if lane.waiting:
@@ -198,6 +200,12 @@ class CampaignBatcher:
                 lane = self._lanes[user] = CampaignLane(user)
             lane.waiting.extendleft(reversed(front))
         self._find_heads(now)
+
+    def parked_by_stay(self) -> Counter[Assignment]:
+        """How many triggers of each stay are parked, those that ask about their campaigns included."""
+        found = Counter(send.stay for parked in self._parked.values() for send in parked.sends)
+        found.update(parked.asks.stay for parked in self._parked.values() if parked.asks is not None)
+        return found
 
     def is_parked(self, campaign_id: str) -> bool:
         """Whether the campaign is set aside."""
@@ -338,6 +346,6 @@ class CampaignBatcher:
             self.parked -= 1
             self.waiting -= 1
             # Its user's lane may be busy with another campaign; a probe has one of its own that nobody waits in.
-            parked.probe = CampaignLane(send.user)
+            parked.probe, parked.asks = CampaignLane(send.user), send
             return CampaignBatch(campaign_id, [Piece(parked.probe, "recipients", [send])], "linger")
         return None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from connector.books import Books
 from connector.braze import Endpoint
+from connector.campaigns import CampaignBatcher
 from connector.delivery import Delivery
 from connector.ports import Commit, Watermarks
-from connector.records import Assignment, TopicPartition
+from connector.records import Assignment, Kind, TopicPartition
 from connector.telemetry import Telemetry
 
 _OF_A_PARTITION = (
@@ -18,6 +19,7 @@ _OF_A_PARTITION = (
     "retention_left_records",
     "committed_offset",
     "last_commit_timestamp_seconds",
+    "parked_records",
 )
 
 
@@ -54,7 +56,14 @@ def show_delivery(telemetry: Telemetry, delivery: Delivery, taken: int, now: flo
     telemetry.gauge("queue_records", delivery.campaigns.waiting, "trigger")
     telemetry.gauge("queue_records", taken, "taken")
     telemetry.gauge("parked_campaigns", delivery.campaigns.parked_campaigns)
-    telemetry.gauge("parked_records", delivery.campaigns.parked)
+
+
+def show_parked(telemetry: Telemetry, books: Books, campaigns: CampaignBatcher) -> None:
+    """Where triggers of unavailable campaigns wait: their partitions' oldest records say nothing of us."""
+    parked = campaigns.parked_by_stay()
+    for stay, account in books.accounts.items():
+        if account.kind is Kind.CAMPAIGN:
+            telemetry.gauge("parked_records", parked[stay], *_labels(stay.name))
 
 
 def show_commit(telemetry: Telemetry, commit: Commit, at: float) -> None:

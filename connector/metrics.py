@@ -167,7 +167,7 @@ TABLE: Final[tuple[Metric, ...]] = (
         ("topic",),
     ),
     Metric("parked_campaigns", "gauge", "Campaigns that Braze does not send at present."),
-    Metric("parked_records", "gauge", "Triggers that wait for them."),
+    Metric("parked_records", "gauge", "Triggers that wait for them.", _PARTITION),
     # Inside
     Metric("inflight_requests", "gauge", "Requests in hand: on the wire or waiting to be tried again.", ("endpoint",)),
     Metric("queue_records", "gauge", "Records waiting, by queue; each queue is bounded.", ("queue",)),

@@ -479,6 +479,7 @@ class Pipeline:
             self._exchange.forget_what_was_said()
             taken = sum(len(chunk.records) for chunk in self._intake)
             gauges.show_books(self.telemetry, self.books)
+            gauges.show_parked(self.telemetry, self.books, self.delivery.campaigns)
             gauges.show_delivery(self.telemetry, self.delivery, taken, self._clock.now())
             self._tell_waits()
 
