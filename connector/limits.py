@@ -201,6 +201,7 @@ class ClockWindow:
         self._enter(at)  # a new window forgets what was reported of the old one
         if seen.remaining is not None and (seen.limit is None or seen.limit >= self.rate.requests / 2):
             self._reported = (seen.remaining, self._taken)
+            self._burst = _CLOCK_BURST_SHARE  # of what is left for sure
 
     def _enter(self, at: float) -> None:
         """Begin a new window, if it is time to."""

@@ -150,9 +150,12 @@ def test_what_is_told_to_be_left_is_used_whoever_owned_it_before() -> None:
     pool = Pool([Rate(1000, 3600.0)])
     pool.set_share(0.0, 1800.0, hour + 1800)
     pool.set_share(1.0, 1800.0, hour + 1800)
-    pool.observe(QuotaHeaders(limit=1000, remaining=900), 1800.0, hour + 1800)
+    assert spent(pool, 1800.0, 1800.1, hour) == 1  # no burst: its last owner may have had it
+    pool.observe(QuotaHeaders(limit=1000, remaining=900), 1800.1, hour + 1800.1)
 
-    assert 890 < spent(pool, 1800.0, 3600.0, hour) <= 900
+    burst = spent(pool, 1800.1, 1801.0, hour)
+    assert 80 < burst <= 90
+    assert 890 < burst + spent(pool, 1801.0, 3600.0, hour) <= 900
 
 
 MOVES = st.lists(st.tuples(st.floats(1.0, 900.0), st.integers(0, 2), st.integers(1, 12)), min_size=1, max_size=6)
