@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connector.kafka_errors import Rebuild, Refused, said
 from connector.offset_map import FIRST_METADATA
@@ -25,18 +25,20 @@ class FirstPosition(NamedTuple):
         partition: Its number.
         offset: Of the record that is read first.
         metadata: What was committed beside the offset; empty where nothing was.
+        is_new: The group has never committed one.
     """
 
     topic: str
     partition: int
     offset: int
     metadata: str
+    is_new: bool
 
 
 def first_positions(
     consumer: Consumer, partitions: Sequence[TopicPartition], choice: str, counts: Mapping[str, int]
 ) -> list[FirstPosition]:
-    """Where each begins. What the group never committed is resolved, and committed.
+    """Where each begins.
 
     Args:
         consumer: Whose partitions they are.
@@ -52,23 +54,50 @@ def first_positions(
     if not partitions:
         return []
     known = consumer.committed(list(partitions), timeout=_CALL_S)
-    fresh: list[TopicPartition] = []
     starts: list[FirstPosition] = []
     for partition in known:
         if partition.error is not None:
             raise Rebuild(said(partition.error))
         if partition.offset >= 0:
             metadata = partition.metadata or ""
-            starts.append(FirstPosition(partition.topic, partition.partition, partition.offset, metadata))
+            starts.append(FirstPosition(partition.topic, partition.partition, partition.offset, metadata, is_new=False))
             continue
         low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_S)
         highest = max(each.partition for each in known if each.topic == partition.topic)
         offset = high if _starts_latest(consumer, partition.topic, highest, choice, counts) else low
-        fresh.append(TopicPartition(partition.topic, partition.partition, offset, FIRST_METADATA))
-        starts.append(FirstPosition(partition.topic, partition.partition, offset, ""))
-    if fresh:
-        consumer.commit(offsets=fresh, asynchronous=False)
+        starts.append(FirstPosition(partition.topic, partition.partition, offset, "", is_new=True))
     return starts
+
+
+def are_taken(consumer: Consumer, starts: Sequence[FirstPosition]) -> bool:
+    """Commit where they begin, be it once more: Kafka takes that from a member of the group as it is now only.
+
+    To be told of an assignment proves nothing: whoever was frozen when it came hears of it when others have it.
+
+    Returns:
+        Whether they are surely ours. There may be another rebalance already, which passes.
+
+    Raises:
+        KafkaException: They are not taken, and the group has none yet of one of them.
+        Rebuild: Likewise.
+    """
+    if not starts:
+        return False
+    offsets = [
+        TopicPartition(each.topic, each.partition, each.offset, FIRST_METADATA if each.is_new else each.metadata)
+        for each in starts
+    ]
+    is_any_new = any(each.is_new for each in starts)
+    try:
+        answers = consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException:
+        if is_any_new:
+            raise
+        return False
+    errors = [answer.error for answer in answers if answer.error is not None]
+    if errors and is_any_new:
+        raise Rebuild(said(errors[0]))
+    return not errors
 
 
 def _starts_latest(consumer: Consumer, topic: str, highest: int, choice: str, counts: Mapping[str, int]) -> bool:

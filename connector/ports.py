@@ -63,15 +63,16 @@ class StayStart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Partitions have come. An answer of the coordinator's: it renews the lease.
+    """Partitions have come.
 
     Attributes:
         stays: Which.
-        asked_at: When the coordinator was asked where they begin, seconds since boot: this may be heard late.
+        asked_at: When the coordinator was asked what it has confirmed, seconds since boot: it renews the lease, and may
+            be heard late. None: it has confirmed nothing.
     """
 
     stays: Sequence[StayStart]
-    asked_at: float
+    asked_at: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connector.backpressure import Bounds, Flow, regulate
 from connector.errands import Errands
-from connector.first_positions import first_positions
+from connector.first_positions import are_taken, first_positions
 from connector.kafka_errors import InstanceTaken, Rebuild, Refused, fatal, refusal, said
 from connector.kafka_properties import consumer_properties, first_position
 from connector.metrics import Stage
@@ -309,9 +309,10 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         asked_at = self._boot()
         starts = first_positions(consumer, partitions, first_position(self._kafka), self._errands.counts)
+        is_ours = are_taken(consumer, starts)
         placed: list[TopicPartition] = []
         told: list[StayStart] = []
-        for topic, partition, offset, metadata in starts:
+        for topic, partition, offset, metadata, _ in starts:
             self._epochs += 1
             stay = Assignment(topic, partition, self._epochs)
             self._flows[stay.name] = Flow(stay, offset)
@@ -323,7 +324,7 @@ class KafkaSource:
         self._regulate(consumer)  # before a record is fetched: full or held means paused from the start
         self._errands.count_soon()
         self.has_joined = True
-        self._tell(Assigned(told, asked_at))
+        self._tell(Assigned(told, asked_at if is_ours else None))
         self._cure("kafka")
         self._cure("kafka_client")
 

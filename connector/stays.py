@@ -87,7 +87,8 @@ class Stays:
             self._telemetry.count("offset_map_ignored_total", self._books.ignored_maps - ignored, "foreign_or_damaged")
         self._telemetry.count("rebalances_total", 1, "assigned")
         self._telemetry.log("info", "partitions_assigned", partitions=[str(start.stay) for start in event.stays])
-        self._committer.renew(event.asked_at)
+        if event.asked_at is not None:
+            self._committer.renew(event.asked_at)
         self._share()
         if any(account.is_sealed for account in self._books.accounts.values()):
             self._spawn(self._break_seals())

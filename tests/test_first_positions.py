@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from connector.first_positions import first_positions
+from connector.first_positions import FirstPosition, are_taken, first_positions
 from connector.kafka_errors import Rebuild, Refused
 from connector.offset_map import FIRST_METADATA
 
@@ -17,9 +17,15 @@ from connector.offset_map import FIRST_METADATA
 class Coordinator:
     """What the group committed, by partition of topic t; its records are those from 10 up to 90."""
 
-    def __init__(self, committed: dict[int, tuple[int, str]], faulty: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        committed: dict[int, tuple[int, str]],
+        faulty: frozenset[int] = frozenset(),
+        refusal: int | None = None,
+    ) -> None:
         self._committed = committed
         self._faulty = faulty
+        self._refusal = refusal
         self.written: list[tuple[int, int, str | None]] = []
 
     def committed(self, partitions: Sequence[KafkaPartition], timeout: float) -> list[Any]:
@@ -42,9 +48,12 @@ class Coordinator:
         assert timeout > 0
         return 10, 90
 
-    def commit(self, *, offsets: Sequence[KafkaPartition], asynchronous: bool) -> None:
+    def commit(self, *, offsets: Sequence[KafkaPartition], asynchronous: bool) -> list[Any]:
         assert not asynchronous
+        if self._refusal is not None:
+            raise KafkaException(KafkaError(self._refusal))
         self.written += [(each.partition, each.offset, each.metadata) for each in offsets]
+        return [self._answer(each.partition) for each in offsets]
 
 
 def asked(coordinator: Coordinator, *numbers: int, choice: str = "earliest", count: int | None = 4) -> dict[int, int]:
@@ -59,17 +68,14 @@ def test_nobody_is_asked_of_no_partition() -> None:
 
 
 @pytest.mark.parametrize("choice", ["earliest", "latest", "error"])
-def test_what_the_group_committed_is_where_it_goes_on_and_is_not_committed_again(choice: str) -> None:
+def test_what_the_group_committed_is_where_it_goes_on(choice: str) -> None:
     coordinator = Coordinator({0: (17, "map")})
     (start,) = first_positions(coordinator, [KafkaPartition("t", 0)], choice, {"t": 4})  # type: ignore[arg-type]
-    assert start == ("t", 0, 17, "map")
-    assert coordinator.written == []
+    assert start == ("t", 0, 17, "map", False)
 
 
-def test_what_it_never_committed_begins_at_the_earliest_and_is_committed() -> None:
-    coordinator = Coordinator({0: (17, "")})
-    assert asked(coordinator, 0, 1) == {0: 17, 1: 10}
-    assert coordinator.written == [(1, 10, FIRST_METADATA)]
+def test_what_it_never_committed_begins_at_the_earliest() -> None:
+    assert asked(Coordinator({0: (17, "")}), 0, 1) == {0: 17, 1: 10}
 
 
 def test_latest_holds_where_the_topic_is_wholly_new_to_the_group() -> None:
@@ -82,10 +88,8 @@ def test_a_partition_beyond_the_known_count_is_looked_at_too() -> None:
 
 
 def test_whether_a_topic_is_new_is_not_known_before_its_partitions_are_counted() -> None:
-    coordinator = Coordinator({})
     with pytest.raises(Rebuild, match="how many partitions t has"):
-        asked(coordinator, 0, choice="latest", count=None)
-    assert coordinator.written == []
+        asked(Coordinator({}), 0, choice="latest", count=None)
 
 
 def test_told_to_refuse_it_names_the_topic_and_the_remedy() -> None:
@@ -97,4 +101,37 @@ def test_an_answer_with_an_error_in_it_is_no_position() -> None:
     coordinator = Coordinator({0: (17, "")}, faulty=frozenset({1}))
     with pytest.raises(Rebuild, match="UNSTABLE_OFFSET_COMMIT"):
         asked(coordinator, 0, 1)
-    assert coordinator.written == []
+
+
+# ---- whether they are ours ------------------------------------------------------------------------------------------
+
+KNOWN = FirstPosition("t", 0, 17, "map", is_new=False)
+NEW = FirstPosition("t", 1, 10, "", is_new=True)
+
+
+def taken(coordinator: Coordinator, *starts: FirstPosition) -> bool:
+    return are_taken(coordinator, starts)  # type: ignore[arg-type]
+
+
+def test_the_group_is_told_again_what_it_knows_and_for_the_first_time_what_is_new() -> None:
+    coordinator = Coordinator({})
+    assert taken(coordinator, KNOWN, NEW)
+    assert coordinator.written == [(0, 17, "map"), (1, 10, FIRST_METADATA)]
+
+
+def test_of_nothing_nothing_is_confirmed() -> None:
+    assert not taken(Coordinator({}))
+
+
+@pytest.mark.parametrize("code", [KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS])
+def test_where_the_group_has_moved_on_they_are_not_surely_ours(code: int) -> None:
+    """A process that was frozen when they were given to it, say."""
+    assert not taken(Coordinator({}, refusal=code), KNOWN)
+    assert not taken(Coordinator({}, faulty=frozenset({0})), KNOWN)
+
+
+def test_nothing_is_read_of_what_the_group_has_no_offset_of() -> None:
+    with pytest.raises(KafkaException):
+        taken(Coordinator({}, refusal=KafkaError.ILLEGAL_GENERATION), KNOWN, NEW)
+    with pytest.raises(Rebuild, match="UNSTABLE_OFFSET_COMMIT"):
+        taken(Coordinator({}, faulty=frozenset({1})), KNOWN, NEW)

@@ -483,7 +483,7 @@ def test_what_belongs_to_an_earlier_stay_frees_nothing(still: KafkaSource) -> No
 def test_a_partition_that_comes_back_is_not_left_paused(still: KafkaSource, told: list[SourceEvent]) -> None:
     notes = Notes()
     still._on_assign(notes, [KafkaPartition("t", 0), KafkaPartition("t", 1)])
-    assert notes.asked == [("assign", [0, 1]), ("resume", [0, 1])]
+    assert notes.asked == [("commit", [0, 1]), ("assign", [0, 1]), ("resume", [0, 1])]
     (assigned,) = told
     assert isinstance(assigned, Assigned)
     assert [(start.stay.epoch, start.offset) for start in assigned.stays] == [(1, 5), (2, 5)]
@@ -493,7 +493,21 @@ def test_a_partition_that_comes_while_all_is_held_is_paused_before_it_is_fetched
     notes = Notes()
     still.hold(held=True)
     still._on_assign(notes, [KafkaPartition("t", 0)])
-    assert notes.asked == [("assign", [0]), ("resume", [0]), ("pause", [0])]
+    assert notes.asked == [("commit", [0]), ("assign", [0]), ("resume", [0]), ("pause", [0])]
+
+
+@pytest.mark.parametrize(("refusal", "asked_at"), [(None, 7.0), (KafkaError(KafkaError.ILLEGAL_GENERATION), None)])
+def test_an_assignment_renews_the_lease_where_the_group_takes_a_commit_of_it(
+    still: KafkaSource, told: list[SourceEvent], refusal: KafkaError | None, asked_at: float | None
+) -> None:
+    still._boot = lambda: 7.0
+    notes = Notes()
+    notes.refusal = refusal
+    still._on_assign(notes, [KafkaPartition("t", 0)])
+    (assigned,) = told
+    assert isinstance(assigned, Assigned)
+    assert assigned.asked_at == asked_at
+    assert [start.offset for start in assigned.stays] == [5]
 
 
 def test_whoever_gets_partitions_asks_how_many_there_are(still: KafkaSource, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,10 @@ class Replica:
 
 def test_an_assignment_renews_the_lease_from_when_the_coordinator_was_asked_and_not_from_when_it_is_heard() -> None:
     """A process that was frozen in between must not take the group's word of then for one of now."""
-    assert Replica({"events": [0]}).renewed == [0.5]
+    replica = Replica({"events": [0]})
+    assert replica.renewed == [0.5]
+    replica.stays.open(Assigned([], asked_at=None))
+    assert replica.renewed == [0.5]
 
 
 def test_the_share_of_each_quota_is_that_of_the_partitions_which_use_it() -> None:
