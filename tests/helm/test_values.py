@@ -74,6 +74,13 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             ({"config": {"http": {"host": host}}}, f"config.http.host is {host}, which nobody outside")
             for host in ("127.0.0.1", "127.0.0.2", "localhost", "::1")
         ),
+        (
+            {"podAnnotations": {"sidecar.istio.io/inject": False}},
+            "'/podAnnotations/sidecar.istio.io~1inject': got bool",
+        ),
+        ({"commonLabels": {"cost-center": 4711}}, "'/commonLabels/cost-center': got number, want string"),
+        ({"nodeSelector": {"gpu": True}}, "'/nodeSelector/gpu': got boolean, want string"),
+        ({"podMonitor": {"additionalLabels": {"release": 1}}}, "'/podMonitor/additionalLabels/release': got number"),
         ({"config": {"http": {"port": 0}}}, "probes need a port that is known"),
         (
             {"autoscaling": WATCHED, "partitions": 8, "config": {"braze": {"rate": {"requests": "${R}", "per_s": 1}}}},
