@@ -28,8 +28,8 @@
 
 {{/* Of everything that belongs to the release's pods, the helm-test pod included. */}}
 {{- define "aiq-braze.instanceLabels" -}}
-app.kubernetes.io/name: {{ include "aiq-braze.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "aiq-braze.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* Of the connector's pods alone. */}}
@@ -64,7 +64,7 @@ A list: root, key of the nearer ones, the nearer ones.
 {{- define "aiq-braze.metadata" -}}
 {{- $all := kindIs "slice" . | ternary . (list . "" dict) -}}
 {{- $root := index $all 0 -}}
-namespace: {{ $root.Release.Namespace }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "aiq-braze.instanceLabels" $root | nindent 2 }}
   app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}

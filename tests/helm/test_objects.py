@@ -228,6 +228,14 @@ def test_selectors_find_the_pods(chart: Chart) -> None:
             assert selected <= rendered.one("Service")["metadata"]["labels"].items()
 
 
+def test_a_release_and_a_namespace_may_be_numbers(chart: Chart) -> None:
+    rendered = chart.render(EVERYTHING, release="007", arguments=["--namespace", "42"])
+    ours = [each["metadata"] for each in rendered.objects if "helm.sh/chart" in each["metadata"].get("labels", {})]
+    assert {(each["namespace"], each["labels"]["app.kubernetes.io/instance"]) for each in ours} == {("42", "007")}
+    assert rendered.workload["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"] == "007"
+    assert rendered.one("PodMonitor")["spec"]["namespaceSelector"] == {"matchNames": ["42"]}
+
+
 def test_long_names_stay_names(chart: Chart) -> None:
     for each in chart.render(EVERYTHING, release="r" * 53).objects:
         assert len(each["metadata"]["name"]) <= 63
