@@ -40,7 +40,7 @@ from connector.sasl import SaslCredentials
 from connector.schema import SchemaInvalid, SchemaUnmappable, WriterSchema
 from connector.secret import Secret
 from connector.series import start_series
-from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES, RateSettings, Settings
+from connector.settings import NO_TRACING, PACKAGED_SCHEMAS, SCHEMA_FILES, RateSettings, Settings
 from connector.source import KafkaSource
 from connector.telemetry import Telemetry
 from connector.translation import Translator
@@ -178,8 +178,7 @@ def tracing(settings: Settings, telemetry: Telemetry) -> Tracing | None:
     try:
         from connector.tracing import otlp  # noqa: PLC0415  # an extra, and no cost to whoever does not want it
     except ImportError:
-        fault = "tracing: OpenTelemetry is not installed: pip install 'aiq-braze[tracing]', or remove this section"
-        raise ConfigurationInvalid([fault]) from None
+        raise ConfigurationInvalid([NO_TRACING]) from None
     return otlp(chosen.endpoint, chosen.sample, telemetry)
 
 

@@ -32,6 +32,8 @@ from connector.configuration import ConfigurationInvalid, written
 from connector.kafka_properties import max_poll_interval_ms, refusals
 from connector.records import Kind
 
+NO_TRACING: Final = "tracing: OpenTelemetry is not installed: pip install 'aiq-braze[tracing]', or remove this section"
+
 _PROXY_LOOKS: Final = "must begin with http:// or https:// and name host and port, such as http://proxy:3128"
 
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from connector.configuration import ConfigurationInvalid
 from connector.kafka_log import unheard
 from connector.kafka_properties import consumer_properties, producer_properties
 from connector.records import Kind
-from connector.settings import Settings
+from connector.settings import NO_TRACING, Settings
 
 _SECRET: Final = re.compile(r"password|secret|\.pem$|\.config$")
 _WHOSE: Final = re.compile(r"^Failed to create (consumer|producer): ")
@@ -34,7 +35,7 @@ def try_out(settings: Settings) -> None:
         ConfigurationInvalid: With every fault that was found.
     """
     has_triggers = any(topic.kind is Kind.CAMPAIGN for topic in settings.topics.values())
-    faults = [*_files(settings), *_kafka(settings.kafka, beside_triggers=has_triggers)]
+    faults = [*_files(settings), *_extras(settings), *_kafka(settings.kafka, beside_triggers=has_triggers)]
     if faults:
         raise ConfigurationInvalid(faults)
 
@@ -59,6 +60,14 @@ def _files(settings: Settings) -> Iterator[str]:
             fault = f"{path} cannot be read: {error.strerror}; is it mounted?"
         if fault is not None:
             yield f"{key}: {fault}"
+
+
+def _extras(settings: Settings) -> Iterator[str]:
+    if settings.tracing is not None:
+        try:
+            import_module("connector.tracing")
+        except ImportError:
+            yield NO_TRACING
 
 
 def _api_key(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """What the machine lacks is said with its key, and nothing of what a secret holds."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,14 @@ def test_files_that_are_there_pass(tmp_path: Path) -> None:
             schema_registry={"url": "http://127.0.0.1:1", "user": "u", "password_file": str(tmp_path / "password")},
         )
     )
+
+
+def test_an_extra_that_is_configured_and_not_installed_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = settings(tracing={"endpoint": "http://127.0.0.1:1"})
+    try_out(traced)
+    monkeypatch.delitem(sys.modules, "connector.tracing")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+
+    (found,) = faults(traced)
+
+    assert found.startswith("tracing: OpenTelemetry is not installed: pip install 'aiq-braze[tracing]'")
