@@ -96,6 +96,9 @@ _SESSION_MS_MIN: Final = 3_000
 _NO_VALUE: Final = "must be one text, number, true or false; several servers stand in one text, with commas between"
 """Of a list or a section: the binding would write it as Python does, and librdkafka look for a host of that name."""
 
+_TEXTS: Final = ("password", "secret", "username", "group.id", "group.instance.id")
+_NO_TEXT: Final = "must be a text: put it in quotes, or YAML takes it for a number and drops a zero in front"
+
 _TRUE: Final = {"true", "t", "1"}
 """As librdkafka reads it, in any case."""
 
@@ -123,6 +126,11 @@ def refusals(kafka: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("delivery.report.only.error", "no dead letter would ever count as written: remove the key"))
     found += [(key, why) for key, why in _NEVER.items() if key in kafka]
     found += [(key, _NO_VALUE) for key, value in kafka.items() if isinstance(value, list | dict) and key not in _NEVER]
+    found += [
+        (key, _NO_TEXT)
+        for key, value in kafka.items()
+        if isinstance(value, int | float) and key.endswith(_TEXTS)  # a bool is an int
+    ]
     if int(kafka.get("session.timeout.ms", SESSION_TIMEOUT_MS)) < _SESSION_MS_MIN:
         words = f"must be {_SESSION_MS_MIN:,} or more: sending stops two seconds before a session may end"
         found.append(("session.timeout.ms", words))

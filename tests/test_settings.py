@@ -104,6 +104,16 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
         ({"kafka/max.poll.interval.ms": float("inf")}, "kafka.max.poll.interval.ms: must be a whole number"),
         ({"kafka/session.timeout.ms": 2_999}, "kafka.session.timeout.ms: must be 3,000 or more: sending stops two"),
         ({"kafka/bootstrap.servers": ["a:1", "b:1"]}, "kafka.bootstrap.servers: must be one text, number, true or"),
+        *(
+            ({f"kafka/{key}": value}, f"kafka.{key}: must be a text: put it in quotes, or YAML takes it for a number")
+            for key, value in (
+                ("sasl.password", 5349),  # which was written 012345
+                ("sasl.username", True),  # on
+                ("ssl.key.password", 1.5),
+                ("group.id", 7),  # 007
+                ("group.instance.id", 1),
+            )
+        ),
         ({"kafka/client.id": {"a": 1}}, "kafka.client.id: must be one text, number, true or false"),
         ({"kafka/auto.offset.reset": ["earliest"]}, "kafka.auto.offset.reset: must be earliest, latest or error"),
         ({"braze/endpoint": None}, "braze.endpoint: is required"),
