@@ -21,6 +21,7 @@ from connector.configuration import ConfigurationInvalid
 from connector.kafka_log import unheard
 from connector.kafka_properties import consumer_properties, producer_properties
 from connector.records import Kind
+from connector.secret import NO_TEXT, text_in
 from connector.settings import NO_TRACING, Settings
 
 _SECRET: Final = re.compile(r"password|secret|\.pem$|\.config$")
@@ -48,7 +49,7 @@ def _files(settings: Settings) -> Iterator[str]:
     ]
     if registry is not None:
         looks += [
-            ("schema_registry.password_file", registry.password_file, _text),
+            ("schema_registry.password_file", registry.password_file, _secret),
             ("schema_registry.ca_file", registry.ca_file, _authorities),
         ]
     for key, path, look in looks:
@@ -74,12 +75,8 @@ def _api_key(path: Path) -> str | None:
     return None if api_key_in(path.read_bytes()) is not None else f"{path} {NO_KEY}"
 
 
-def _text(path: Path) -> str | None:
-    try:
-        path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return f"{path} is no file of text: write it in UTF-8"
-    return None
+def _secret(path: Path) -> str | None:
+    return None if text_in(path.read_bytes()) is not None else f"{path} {NO_TEXT}"
 
 
 def _authorities(path: Path) -> str | None:

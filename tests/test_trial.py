@@ -142,18 +142,19 @@ def test_a_file_that_holds_no_certificates_is_refused(tmp_path: Path, content: b
     ]
 
 
-def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b" \n"])
+def test_a_password_s_file_that_holds_none_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "password"
-    file.write_bytes(b"\xff\xfe\x00")
+    file.write_bytes(content)
 
     assert faults(settings(schema_registry={"url": "http://127.0.0.1:1", "user": "u", "password_file": str(file)})) == [
-        f"schema_registry.password_file: {file} is no file of text: write it in UTF-8"
+        f"schema_registry.password_file: {file} holds no secret: write it alone, as text in UTF-8"
     ]
 
 
 def test_files_that_are_there_pass(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("not-a-real-key\n", encoding="utf-8")
-    (tmp_path / "password").write_text("", encoding="utf-8")
+    (tmp_path / "password").write_text("a word\n", encoding="utf-8")
 
     try_out(
         settings(
