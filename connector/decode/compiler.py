@@ -77,10 +77,10 @@ def compile_decoder(writer: WriterSchema, reader: WriterSchema | None) -> Decode
     )
     try:
         emitter.value(writer.root, reader.root if reader else None, "r", 2, "")
-    except RecursionError:
-        raise SchemaUnmappable("the schema is nested too deeply") from None
-    emitter.lines = [*emitter.functions, *_HEAD, *emitter.lines, *_TAIL]
-    decoder: Decoder = emitter.build("decode", f"decoder of {writer.root}")
+        emitter.lines = [*emitter.functions, *_HEAD, *emitter.lines, *_TAIL]
+        decoder: Decoder = emitter.build("decode", f"decoder of {writer.root}")
+    except RecursionError:  # ours, or of Python's compiler, to which each branch of a union lies within the one before
+        raise SchemaUnmappable("the schema is nested too deeply, or a union has too many branches") from None
     return decoder
 
 

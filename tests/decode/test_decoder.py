@@ -306,3 +306,11 @@ def reordered(source: Any, random: Random) -> Any:
         return {**source, "symbols": [*source["symbols"][:1], "OTHER"], "default": "OTHER"}
     inner = {"array": "items", "map": "values"}.get(source["type"])
     return {**source, inner: reordered(source[inner], random)} if inner else source
+
+
+def test_a_union_of_more_branches_than_python_compiles_is_no_schema_to_read_with() -> None:
+    branches = [{"type": "record", "name": f"R{number}", "fields": []} for number in range(3_000)]
+    schema = WriterSchema({"type": "record", "name": "Top", "fields": [{"name": "one", "type": branches}]})
+
+    with pytest.raises(SchemaUnmappable, match="nested too deeply, or a union has too many branches"):
+        compile_decoder(schema, None)
