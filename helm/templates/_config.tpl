@@ -111,7 +111,7 @@ the commit and the farewell to the group.
 {{- end -}}
 {{- if eq .Values.workload.kind "StatefulSet" -}}
 {{- with index $config.kafka "group.instance.id" -}}
-{{- if not (contains "${" .) -}}
+{{- if not (contains "${" (toString .)) -}}
 {{- fail "config.kafka: group.instance.id is the same in every pod, and they would throw each other out: remove it, the chart sets each pod's name" -}}
 {{- end -}}
 {{- end -}}

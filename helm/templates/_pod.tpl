@@ -27,14 +27,14 @@ volumeMounts:
 
 {{- define "aiq-braze.volumes" -}}
 - name: config
-  configMap: {name: {{ .Values.existingConfigMap | default (include "aiq-braze.fullname" .) }}}
+  configMap: {name: {{ .Values.existingConfigMap | default (include "aiq-braze.fullname" .) | quote }}}
 {{- with include "aiq-braze.schemas" . }}
 - name: schemas
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ . | quote }}}
 {{- end }}
 {{- range $name, $secret := include "aiq-braze.mounts" . | fromJson }}
 - name: secret-{{ $name }}
-  secret: {secretName: {{ $secret }}, defaultMode: 292}
+  secret: {secretName: {{ $secret | quote }}, defaultMode: 292}
 {{- end }}
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
@@ -45,7 +45,7 @@ volumeMounts:
 
 {{/* What every pod of ours may do, where it may run, with which image. */}}
 {{- define "aiq-braze.placement" -}}
-serviceAccountName: {{ include "aiq-braze.serviceAccount" . }}
+serviceAccountName: {{ include "aiq-braze.serviceAccount" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}

@@ -236,6 +236,21 @@ def test_a_release_and_a_namespace_may_be_numbers(chart: Chart) -> None:
     assert rendered.one("PodMonitor")["spec"]["namespaceSelector"] == {"matchNames": ["42"]}
 
 
+def test_what_the_operator_names_may_look_like_numbers(chart: Chart) -> None:
+    names = {"fullnameOverride": "42", "existingConfigMap": "1", "existingSchemasConfigMap": "2"}
+    rendered = chart.render(
+        {**names, "secrets": {"braze": {"existingSecret": "3"}}, "workload": {"kind": "StatefulSet"}}
+    )
+    volumes = {each["name"]: each for each in rendered.pod["volumes"]}
+
+    assert rendered.pod["serviceAccountName"] == rendered.workload["spec"]["serviceName"] == "42"
+    assert {each["metadata"]["name"] for each in rendered.objects} == {"42", "42-check"}
+    assert (volumes["config"]["configMap"]["name"], volumes["schemas"]["configMap"]["name"]) == ("1", "2")
+    assert volumes["secret-braze"]["secret"]["secretName"] == "3"
+    demo = chart.render({"secrets": {"braze": {"value": "k", "key": "on"}}})
+    assert demo.one("Secret")["data"].keys() == {"on"}
+
+
 def test_long_names_stay_names(chart: Chart) -> None:
     for each in chart.render(EVERYTHING, release="r" * 53).objects:
         assert len(each["metadata"]["name"]) <= 63

@@ -45,6 +45,10 @@ def test_a_generated_file_is_what_its_sources_say(name: str) -> None:
             {"workload": {"kind": "StatefulSet"}, "config": {"kafka": {"group.instance.id": "a"}}},
             "group.instance.id is the same in every pod",
         ),
+        (
+            {"workload": {"kind": "StatefulSet"}, "config": {"kafka": {"group.instance.id": 1}}},
+            "group.instance.id is the same in every pod",
+        ),
         ({"config": {"drain_deadline_s": "${DRAIN}"}}, "set terminationGracePeriodSeconds yourself"),
         ({"secrets": {"schemaRegistry": {"existingSecret": "x"}}}, "config.schema_registry is not"),
         ({"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}, "every pod would be scraped twice"),
