@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 from confluent_kafka import KafkaException
@@ -18,12 +19,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 from connector.app import braze_client, schema_registry, translators
 from connector.braze import Endpoint
 from connector.configuration import ConfigurationInvalid
+from connector.kafka_log import unheard
 from connector.kafka_properties import producer_properties
 from connector.outcomes import Misconfigured, NoReply, Reply, Throttled, classify
 from connector.ports import SchemaUnknown
 from connector.registry import RegistryRefused
 from connector.schema import WriterSchema
-from connector.settings import Settings
+from connector.settings import LOOPBACK, Settings
 from connector.troubles import one_line
 
 _CALL_S = 10.0
@@ -71,8 +73,8 @@ def _configuration(settings: Settings) -> list[Finding]:
         return [Finding("wrong", "mapping", fault) for fault in error.faults]
     known = "the schemas are learnt from the registry" if settings.schema_registry is not None else "schemas map"
     findings.append(Finding("ok", "configuration", f"{len(settings.topics)} topics; {known}"))
-    host = settings.braze.endpoint.partition("//")[2].partition(":")[0].rstrip("/")
-    if not host.endswith(_BRAZE_HOSTS) and host not in {"127.0.0.1", "localhost", "[::1]"}:
+    host = urlsplit(settings.braze.endpoint).hostname or ""
+    if not host.endswith(_BRAZE_HOSTS) and host not in LOOPBACK:
         text = f"{host} is no host of Braze's that is known (…braze.com, …braze.eu): make sure that it is yours"
         findings.append(Finding("warning", "braze.endpoint", text))
     return findings
@@ -80,7 +82,7 @@ def _configuration(settings: Settings) -> list[Finding]:
 
 def _kafka(settings: Settings) -> list[Finding]:
     properties = {key: value for key, value in producer_properties(settings.kafka).items() if key not in _PRODUCER_ONLY}
-    admin = AdminClient({**properties, "error_cb": lambda _error: None})  # type: ignore[dict-item]  # the stub's gap
+    admin = AdminClient({**properties, **unheard()})
     try:
         cluster = admin.list_topics(timeout=_CALL_S)
     except KafkaException as error:

@@ -42,7 +42,7 @@ _TOPIC: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}")
 """As Kafka has them. What begins with ^ is a pattern to librdkafka, which brings records of topics unknown to us."""
 _NO_TOPIC: Final = "is no name of a topic: give each by its own, in letters, digits, dots, dashes and underscores"
 _WHITE: Final = re.compile(r"[\s\x00-\x1f\x7f]")
-_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 PACKAGED_SCHEMAS: Final = next(
     (
@@ -235,7 +235,7 @@ class BrazeSettings(_Section):
         parts = _web_address(self.endpoint)
         if parts is None or parts.hostname is None:
             raise ValueError("endpoint: give the REST address of your cluster, such as https://rest.iad-01.braze.com")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise ValueError("endpoint: http would send the key in the clear: use https")
         if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError("endpoint: scheme and host only, no path, query or user")

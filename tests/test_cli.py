@@ -179,16 +179,20 @@ def test_check_names_a_missing_permission(tmp_path: Path, broker: str) -> None:
     assert "users.track" in result.output
 
 
-def test_check_says_that_kafka_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_says_that_kafka_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("connector.check._CALL_S", 0.5)
 
     result = CliRunner().invoke(
-        app, ["check", "--config", str(configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1"))]
+        app, ["check", "--config", str(configuration(tmp_path, "127.0.0.1:1", "http://[::1]:1"))]
     )
 
     assert result.exit_code == 3
     assert "refused kafka: no answer" in result.output
     assert "refused braze: no answer" in result.output
+    assert "no host of Braze's" not in result.stdout, "it is ours, by its other name"
+    assert capfd.readouterr() == ("", ""), "librdkafka tells of every try beside the findings"
 
 
 def test_the_demo_prints_one_clean_audit(tmp_path: Path) -> None:
