@@ -167,7 +167,10 @@ async def _registry(settings: Settings) -> AsyncIterator[Finding]:
                 fresh = translators(settings)
                 fresh[topic].learn(WriterSchema(text), 1)
                 yield Finding("ok", subject, "its latest schema can be mapped")
-            except SchemaUnknown:
+            except SchemaUnknown as unknown:
+                if str(unknown):  # the subject is there
+                    yield Finding("wrong", subject, one_line(f"its latest schema cannot be read: {unknown}"))
+                    continue
                 text = "the registry has no such subject yet: nothing was produced, or another naming strategy is used"
                 yield Finding("warning", subject, text)
             except RegistryRefused as error:
