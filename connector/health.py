@@ -46,7 +46,7 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
         self._beat: asyncio.Task[None] | None = None
         self._beat_at = time.monotonic()
-        self._opened_at = time.time()  # until the Kafka thread's first turn: it may be stuck before it, too
+        self._opened_at = time.monotonic()  # until the Kafka thread's first turn: it may be stuck before it, too
 
     async def open(self) -> int:
         """Listen; returns the port."""
@@ -85,13 +85,15 @@ class HealthServer:
             await asyncio.sleep(_BEAT_S)
             self._beat_at = time.monotonic()
             telemetry.observe("event_loop_lag_seconds", (max(0.0, self._beat_at - before - _BEAT_S),))
-            telemetry.gauge("event_loop_beat_timestamp_seconds", time.time())
-            telemetry.gauge("poll_loop_last_tick_timestamp_seconds", self._source.ticked_at)
+            at = time.time()
+            ticked_at = at - self._beat_at + self._source.ticked_at if self._source.ticked_at else 0.0
+            telemetry.gauge("event_loop_beat_timestamp_seconds", at)
+            telemetry.gauge("poll_loop_last_tick_timestamp_seconds", ticked_at)
             telemetry.gauge("partitions_paused", self._source.paused)
 
     def liveness(self) -> str | None:
         """None, or why a restart would help."""
-        stalled_s = time.time() - (self._source.ticked_at or self._opened_at)
+        stalled_s = time.monotonic() - (self._source.ticked_at or self._opened_at)
         if stalled_s > _STALL_S:
             return f"the Kafka thread has not turned for {stalled_s:.0f} s"
         return None

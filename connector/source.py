@@ -128,7 +128,7 @@ class KafkaSource:
         self._troubles: set[str] = set()
         self._errands = Errands(self._topics, self._hear_errand)
         self.ticked_at = 0.0
-        """Wall clock of the thread's last turn; read by the health page."""
+        """When the thread had its last turn, monotonic seconds; 0.0 before its first. Read by the health page."""
         self.has_joined = False
         """The group has given its word on our partitions (none is also a word)."""
 
@@ -239,7 +239,7 @@ class KafkaSource:
                 self._errands.run(consumer, list(self._flows.values()))
                 began = time.thread_time()
                 messages = self._poll(consumer)
-                self.ticked_at = time.time()
+                self.ticked_at = time.monotonic()
                 if messages:
                     self._hand_over(messages)
                     self._spent("poll", time.thread_time() - began)  # one that brought nothing is idling
@@ -342,7 +342,7 @@ class KafkaSource:
                 commits = drained.get(timeout=_POLL_S)
                 break
             except queue.Empty:
-                self.ticked_at = time.time()
+                self.ticked_at = time.monotonic()
                 self._serve(consumer)
         word = self._last_commit(consumer, commits)
         if isinstance(word, CommitRefused):
@@ -370,7 +370,7 @@ class KafkaSource:
                     word if isinstance(word, CommitRefused) else CommitRefused("not every partition was acknowledged")
                 )
             time.sleep(_COMMIT_AGAIN_S)
-            self.ticked_at = time.time()
+            self.ticked_at = time.monotonic()
             self._serve(consumer)  # what stays here is claimed and committed meanwhile
 
     def _may_commit(self, commit: Commit) -> bool:

@@ -33,13 +33,13 @@ async def until_it_stands(kafka: Mapping[str, Any], topic: str, ticked_at: Calla
     Args:
         kafka: The operator's librdkafka properties.
         topic: One that is read.
-        ticked_at: Wall clock of the thread's last turn; 0.0 before its first.
+        ticked_at: When the thread had its last turn, monotonic seconds; 0.0 before its first.
     """
     answers_since: float | None = None
     while True:
         await asyncio.sleep(_LOOK_S)
         ticked = ticked_at()
-        if not ticked or time.time() - ticked < STANDS_S or not await asyncio.to_thread(_answers, kafka, topic):
+        if not ticked or time.monotonic() - ticked < STANDS_S or not await asyncio.to_thread(_answers, kafka, topic):
             answers_since = None
         elif answers_since is None:
             answers_since = time.monotonic()

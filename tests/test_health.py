@@ -28,7 +28,7 @@ async def connector() -> Connector:
     )
     built = Connector(settings, Telemetry(output=None))
     built.source.has_joined = True
-    built.source.ticked_at = time.time()
+    built.source.ticked_at = time.monotonic()
     built.pipeline.troubles._ended = lambda: None  # nothing runs that could be woken
     return built
 
@@ -49,12 +49,21 @@ async def test_all_is_well(connector: Connector) -> None:
 
 
 async def test_a_dead_kafka_thread_is_not_alive(connector: Connector) -> None:
-    connector.source.ticked_at = time.time() - 61
+    connector.source.ticked_at = time.monotonic() - 61
 
     status, text = await answers(connector, "/livez")
 
     assert status == 503
     assert "Kafka thread has not turned" in text
+
+
+async def test_it_is_noticed_whatever_the_clock_on_the_wall_is_set_to(
+    connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector.source.ticked_at = time.monotonic() - 61
+    hour_ago = time.time() - 3600
+    monkeypatch.setattr("connector.health.time.time", lambda: hour_ago)
+    assert (await answers(connector, "/livez"))[0] == 503
 
 
 async def test_a_blocked_loop_does_not_answer_and_an_unblocked_one_is_alive(connector: Connector) -> None:
@@ -116,7 +125,7 @@ async def test_a_kafka_thread_that_is_really_blocked_is_not_alive(
 
 
 async def test_a_long_legal_stall_is_alive(connector: Connector) -> None:
-    connector.source.ticked_at = time.time() - 40
+    connector.source.ticked_at = time.monotonic() - 40
 
     assert (await answers(connector, "/livez"))[0] == 200
 

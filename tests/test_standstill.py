@@ -48,7 +48,6 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Look:
 
     def looking(coordinator: Coordinator, *ticked_at: float) -> int | str:
         monkeypatch.setattr(standstill, "_answers", coordinator)
-        monkeypatch.setattr(standstill.time, "time", lambda: coordinator.now)
         monkeypatch.setattr(standstill.time, "monotonic", lambda: coordinator.now)
         monkeypatch.setattr(standstill.asyncio, "sleep", coordinator.sleep)
 
