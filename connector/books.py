@@ -239,8 +239,6 @@ class Books:
         memory = self._memories.pop(start.stay.name, None)
         if memory is None or (start.offset, start.metadata) not in memory.commits:
             return left
-        if self.kinds[start.stay.topic] is Kind.AUDIENCE:
-            return left
         # What is left was read in that stay, and it may have been found out to speak of records that are gone: what we
         # remember holds all of it that is still true. Nor is a claim of ours believed that we know was never sent.
         settled = tuple((max(first, start.offset), end) for first, end in memory.settled if end > start.offset)
@@ -389,7 +387,8 @@ class Books:
         for stay in stays:
             account = self.accounts.pop(stay, None)
             if account is not None:
-                self._memories[stay.name] = account.remember()
+                if account.kind is not Kind.AUDIENCE:  # of attributes `_recall` would believe nothing
+                    self._memories[stay.name] = account.remember()
                 self.tallies[stay.topic].returned += account.ledger.open_count
                 returned[stay.topic] = returned.get(stay.topic, 0) + account.ledger.open_count
         return returned

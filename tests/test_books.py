@@ -105,6 +105,16 @@ def test_what_a_lost_stay_settled_and_could_not_commit_is_not_done_again_when_it
     assert account.ledger.committable == 4
 
 
+@pytest.mark.parametrize(("stay", "is_kept"), [(AUDIENCES, False), (EVENTS, True), (CAMPAIGNS, True)])
+def test_of_a_stay_that_is_over_only_what_would_be_believed_is_kept(stay: Assignment, *, is_kept: bool) -> None:
+    books = Books(KINDS, 5.0)
+    opened(books, stay)
+
+    books.close([stay])
+
+    assert (stay.name in books._memories) is is_kept
+
+
 def test_a_commit_that_had_no_answer_may_be_the_one_that_kafka_holds() -> None:
     books = Books(KINDS, 5.0)
     account = opened(books, EVENTS, left=FIRST_METADATA)
