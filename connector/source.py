@@ -280,6 +280,8 @@ class KafkaSource:
             flow.handed += len(records)
             flow.handed_bytes += sum([len(record.value() or b"") for record in records])
             self._tell(Chunk(flow.stay, records))
+        for topic in {name.topic for name in runs}:
+            self._cure(_topic_forbidden(topic))
         if runs:
             self._cure("kafka")
 
@@ -299,6 +301,11 @@ class KafkaSource:
                 " anew); nothing was skipped. Stop the group and set the offset with kafka-consumer-groups"
                 " --reset-offsets, or set kafka.auto.offset.reset",
             )
+        elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            # Said once, and nothing of it is fetched. That it is over is known when a record comes.
+            self._trouble(_topic_forbidden(message.topic()), refusal(error), halts=False)
+        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            self._trouble("kafka", refusal(error))
         elif code == KafkaError._FATAL or error.fatal():  # noqa: SLF001
             raise fatal(error)
         else:
@@ -392,6 +399,8 @@ class KafkaSource:
             del self._flows[stay.name]
             self._cure(_out_of_range(stay.name))
             self._cure(_commit_refused(stay.name))
+        for topic in {stay.topic for stay in stays} - {name.topic for name in self._flows}:
+            self._cure(_topic_forbidden(topic))
 
     def _stays(self, partitions: Sequence[TopicPartition]) -> list[Assignment]:
         names = [Partition(partition.topic, partition.partition) for partition in partitions]
@@ -507,6 +516,10 @@ def _resolve(waiting: asyncio.Future[Sequence[Commit]], word: Sequence[Commit] |
 
 def _out_of_range(name: Partition) -> str:
     return f"offset_out_of_range:{name}"
+
+
+def _topic_forbidden(topic: str) -> str:
+    return f"topic_forbidden:{topic}"
 
 
 def _commit_refused(name: Partition) -> str:

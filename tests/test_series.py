@@ -39,7 +39,14 @@ REASONS = {
     "batches_closed_total": {"full", "bytes", "idle", "linger", "drain", "suspect"},
     "offset_map_ignored_total": {"foreign_or_damaged", "truncated"},
 }  # fmt: skip
-OF_A_TOPIC = ("schema", "dead_letter_breaker", "topic_missing", "offset_out_of_range", "commit_refused")
+OF_A_TOPIC = (
+    "schema",
+    "dead_letter_breaker",
+    "topic_missing",
+    "topic_forbidden",
+    "offset_out_of_range",
+    "commit_refused",
+)
 TROUBLES = {
     "kafka", "kafka_client", "kafka_lease", "last_commit", "dead_letters", "schema_registry", "braze_outage",
     "braze:/users/track", "braze:/campaigns/trigger/send",

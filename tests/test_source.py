@@ -752,7 +752,10 @@ def test_a_record_polled_before_a_rebalance_is_handed_over_unless_its_own_partit
 
 
 class OutOfRange:
-    """What is polled where the committed offset does not exist any more."""
+    """What is polled where the committed offset does not exist any more, or where Kafka has another word."""
+
+    def __init__(self, code: int = KafkaError._AUTO_OFFSET_RESET) -> None:
+        self._code = code
 
     def topic(self) -> str:
         return "t"
@@ -761,7 +764,7 @@ class OutOfRange:
         return 0
 
     def error(self) -> KafkaError:
-        return KafkaError(KafkaError._AUTO_OFFSET_RESET)
+        return KafkaError(self._code)
 
 
 def revoke(source: KafkaSource) -> None:
@@ -802,6 +805,47 @@ def test_of_a_partition_that_left_in_the_same_call_nothing_is_said_to_be_out_of_
     own(still, 1)
     still._hand_over([OutOfRange()])
     assert told == []
+
+
+def test_a_topic_that_may_not_be_read_is_said_until_something_of_it_is_read(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    """Kafka says so once a partition, and fetches nothing."""
+    own(still, 0)
+    for _ in range(2):
+        still._hand_over([OutOfRange(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+
+    (trouble,) = told
+    assert isinstance(trouble, Trouble)
+    assert (trouble.reason, trouble.halts) == ("topic_forbidden:t", False)
+    assert "allow this user to read the topics" in trouble.detail
+    still._hand_over([Record(0, 5)])
+    assert Cured("topic_forbidden:t") in told
+
+
+def test_a_topic_that_may_not_be_read_is_another_s_to_say_when_all_its_partitions_have_left(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    own(still, 0, 1)
+    still._hand_over([OutOfRange(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+
+    still._on_lost(Notes(), [KafkaPartition("t", 0)])
+    assert Cured("topic_forbidden:t") not in told
+    still._on_lost(Notes(), [KafkaPartition("t", 1)])
+    assert Cured("topic_forbidden:t") in told
+
+
+def test_a_group_that_may_not_be_read_is_said_until_there_is_an_assignment(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    still._judge(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), None)
+
+    (trouble,) = told
+    assert isinstance(trouble, Trouble)
+    assert (trouble.reason, trouble.halts) == ("kafka", True)
+    assert "allow this user to read the group" in trouble.detail
+    still._on_assign(Notes(), [])
+    assert Cured("kafka") in told
 
 
 TAKEN = "Broker: The instance ID is still used by another member in the consumer group"
