@@ -5,7 +5,19 @@ An edge, because the errors are the library's; without I/O.
 
 from __future__ import annotations
 
+from typing import Final
+
 from confluent_kafka import KafkaError
+
+NOT_TAKEN: Final = frozenset(
+    {
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.INVALID_SESSION_TIMEOUT,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.GROUP_MAX_SIZE_REACHED,
+    }
+)
+"""Why a group does not take us; it is asked again, and nothing else tells of it."""
 
 
 class Rebuild(Exception):
@@ -36,7 +48,7 @@ def said(error: KafkaError) -> str:
 
 
 def refusal(error: KafkaError) -> str:
-    """Why a commit was not taken, and what to do about it."""
+    """Why Kafka does not take what we ask, and what to do about it."""
     return f"{said(error)}: {_remedy(error)}"
 
 
@@ -46,6 +58,13 @@ def _remedy(error: KafkaError) -> str:
             return "allow this user to read the group"
         case KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return "allow this user to read the topics"
+        case KafkaError.INVALID_SESSION_TIMEOUT:
+            bounds = "group.min.session.timeout.ms and group.max.session.timeout.ms"
+            return f"set kafka.session.timeout.ms between the brokers' {bounds}"
+        case KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            return "another kind of consumer is in this kafka.group.id: give the connector a group of its own"
+        case KafkaError.GROUP_MAX_SIZE_REACHED:
+            return "raise the brokers' group.max.size, or run fewer replicas"
         case KafkaError.OFFSET_METADATA_TOO_LARGE:
             return "raise the brokers' offset.metadata.max.bytes to 4096 or more"
         case KafkaError.REBALANCE_IN_PROGRESS | KafkaError.ILLEGAL_GENERATION | KafkaError.UNKNOWN_MEMBER_ID:

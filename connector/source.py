@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from connector.backpressure import Bounds, Flow, regulate
 from connector.errands import Errands
 from connector.first_positions import are_taken, first_positions
-from connector.kafka_errors import InstanceTaken, Rebuild, Refused, fatal, refusal, said
+from connector.kafka_errors import NOT_TAKEN, InstanceTaken, Rebuild, Refused, fatal, refusal, said
 from connector.kafka_properties import consumer_properties, first_position
 from connector.metrics import Stage
 from connector.ports import (
@@ -304,7 +304,7 @@ class KafkaSource:
         elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             # Said once, and nothing of it is fetched. That it is over is known when a record comes.
             self._trouble(_topic_forbidden(message.topic()), refusal(error), halts=False)
-        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        elif code in NOT_TAKEN:
             self._trouble("kafka", refusal(error))
         elif code == KafkaError._FATAL or error.fatal():  # noqa: SLF001
             raise fatal(error)

@@ -835,15 +835,24 @@ def test_a_topic_that_may_not_be_read_is_another_s_to_say_when_all_its_partition
     assert Cured("topic_forbidden:t") in told
 
 
-def test_a_group_that_may_not_be_read_is_said_until_there_is_an_assignment(
-    still: KafkaSource, told: list[SourceEvent]
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "allow this user to read the group"),
+        (KafkaError.INVALID_SESSION_TIMEOUT, "kafka.session.timeout.ms"),
+        (KafkaError.INCONSISTENT_GROUP_PROTOCOL, "kafka.group.id"),
+        (KafkaError.GROUP_MAX_SIZE_REACHED, "group.max.size"),
+    ],
+)
+def test_a_group_that_does_not_take_us_is_said_until_there_is_an_assignment(
+    still: KafkaSource, told: list[SourceEvent], code: int, remedy: str
 ) -> None:
-    still._judge(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), None)
+    still._judge(KafkaError(code), None)
 
     (trouble,) = told
     assert isinstance(trouble, Trouble)
     assert (trouble.reason, trouble.halts) == ("kafka", True)
-    assert "allow this user to read the group" in trouble.detail
+    assert remedy in trouble.detail
     still._on_assign(Notes(), [])
     assert Cured("kafka") in told
 
