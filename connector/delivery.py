@@ -22,11 +22,13 @@ from connector.channel import Channel, Halt
 from connector.conclusion import Conclusion, DeadLetter
 from connector.limits import Pace, Pool, read_headers
 from connector.outcomes import (
+    CALLED_OFF,
     Ambiguous,
     Attempt,
     CampaignUnavailable,
     Delivered,
     Misconfigured,
+    NoReply,
     Outcome,
     PartlyRefused,
     Refused,
@@ -247,7 +249,8 @@ class Delivery:
         """Take an attempt's answer in: settle, send again, halve, park or halt."""
         channel = self.track if request.endpoint is Endpoint.TRACK else self.trigger
         channel.on_wire.discard(request)
-        request.attempts += 1
+        request.attempts += not (isinstance(attempt, NoReply) and attempt.cause == CALLED_OFF)
+        request.closed_by = None
         request.status = attempt.status if isinstance(attempt, Reply) else 0
         outcome = self._judge(request, attempt)
         self._note_writers(request, outcome)

@@ -452,7 +452,7 @@ class Pipeline:
             self.settlement.conclude(done, at)
             if request is None:
                 break
-            if request.closed_by is not None and request.attempts == 0:
+            if request.closed_by is not None:
                 self.telemetry.count("batches_closed_total", 1, request.closed_by)
                 self.telemetry.observe("braze_request_objects", (len(request.load),), request.endpoint)
             self._spawn(self._exchange.attempt(request))

@@ -24,9 +24,9 @@ class Request:
         endpoint: Where it goes.
         load: Its objects; those of one user stand together and in order.
         campaign_id: The campaign, for triggers.
-        closed_by: Why its batch left; None for what is sent anew in other company.
+        closed_by: Why its batch left; None for what is sent anew, in other company or not.
         suspect: The shape for whose sake it travels apart, while nothing of it was refused.
-        attempts: How often it was sent.
+        attempts: How often it was sent; what was called off does not count.
         may_be_applied: An attempt got no clear answer.
         status: The last HTTP status, 0 if none.
     """

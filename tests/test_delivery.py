@@ -13,7 +13,7 @@ from connector.campaigns import CampaignBatcher
 from connector.conclusion import Conclusion
 from connector.delivery import Delivery, DeliveryPolicy
 from connector.limits import Pool, Rate
-from connector.outcomes import Attempt, NoReply, Reply, RetryPolicy
+from connector.outcomes import CALLED_OFF, Attempt, NoReply, Reply, RetryPolicy
 from connector.records import Assignment, Outbound
 from connector.request import Request
 from tests.cycles import found_by_the_collector
@@ -1288,6 +1288,22 @@ class DeliveryAgainstAnyBraze(RuleBasedStateMachine):
 
 TestDeliveryAgainstAnyBraze = DeliveryAgainstAnyBraze.TestCase
 TestDeliveryAgainstAnyBraze.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+
+
+def test_what_was_called_off_counts_as_no_attempt() -> None:
+    stage = Stage()
+    stage.delivery.batcher.add_events([event("u", 0)], stage.now)
+    request = stage.sent()
+    for _ in range(5):
+        stage.answer(request, NoReply(sent=False, cause=CALLED_OFF))
+        assert request.attempts == 0
+        assert request.closed_by is None  # its batch is counted once
+        stage.now += 1.0  # the first wait is the longest
+        assert stage.sent() is request
+
+    [dead] = stage.answer(request, REFUSED).dead
+
+    assert dead.attempts == 1
 
 
 def test_paused_campaigns_do_not_use_up_the_quota_of_the_others() -> None:
