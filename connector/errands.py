@@ -35,6 +35,7 @@ class Errands:
         self._tell = tell
         self._counts: dict[str, int] = {}
         self._counts_at = self._watermarks_at = 0.0
+        self._silent: set[Assignment] = set()  # of these the broker did not tell where they end
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -81,13 +82,18 @@ class Errands:
 
     def _read_watermarks(self, consumer: Consumer, flows: Iterable[Flow]) -> None:
         found: dict[Assignment, tuple[int, int]] = {}
-        for flow in flows:
+        flows = list(flows)
+        self._silent &= {flow.stay for flow in flows}
+        # First those of which it is known without asking, and last who did not answer: he must not hide the others.
+        for flow in sorted(flows, key=lambda flow: (flow.paused, flow.stay in self._silent)):
             where = TopicPartition(flow.stay.topic, flow.stay.partition)
             try:
                 # While paused nothing is fetched, so what is cached grows old: ask the broker.
                 low, high = consumer.get_watermark_offsets(where, timeout=_CALL_S, cached=not flow.paused)
             except KafkaException:
+                self._silent.add(flow.stay)
                 break  # one time-out is enough: the next errand asks again
+            self._silent.discard(flow.stay)
             if high >= 0:
                 found[flow.stay] = (max(low, 0), high)
         if found:

@@ -21,6 +21,7 @@ class Described:
     def __init__(self) -> None:
         self.out: dict[str, int] = {}
         self.is_away = False
+        self.silent: set[int] = set()
         self.asked: list[tuple[str, bool]] = []
 
     def list_topics(self, topic: str, timeout: float) -> Any:
@@ -34,7 +35,7 @@ class Described:
     def get_watermark_offsets(self, where: KafkaPartition, *, timeout: float, cached: bool) -> tuple[int, int]:
         assert timeout > 0
         self.asked.append((f"{where.topic}[{where.partition}]", cached))
-        if self.is_away:
+        if self.is_away or (where.partition in self.silent and not cached):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return (-1001, -1001) if where.partition == 1 else (3, 9)
 
@@ -144,3 +145,21 @@ def test_brokers_that_do_not_answer_are_waited_for_once(errands: Errands, told: 
     errands.run(kafka, [flow(0), flow(1)])
     assert kafka.asked == [("t[0]", True)]
     assert told == []
+
+
+def test_partitions_whose_broker_is_away_keep_nobody_else_s_ends_from_being_told(
+    errands: Errands, told: Told, kafka: Any, time: Time
+) -> None:
+    """A time-out is two seconds in which nothing is polled: one an errand is enough, and the others are told of."""
+    kafka.silent = {0, 2}
+    flows = [flow(0, paused=True), flow(2, paused=True), flow(3, paused=True), flow(4)]
+    for time.now in (1000.0, 1005.0, 1010.0):
+        kafka.asked.clear()
+        errands.run(kafka, flows)
+        assert len([where for where, cached in kafka.asked if where in {"t[0]", "t[2]"}]) == 1
+    assert told.of(Watermarks)[-1].low_high == {flows[2].stay: (3, 9), flows[3].stay: (3, 9)}
+
+    kafka.silent.clear()
+    time.now = 1015.0
+    errands.run(kafka, flows)
+    assert told.of(Watermarks)[-1].low_high.keys() == {each.stay for each in flows}
