@@ -32,18 +32,23 @@ class Flow:
     Attributes:
         stay: Which.
         committed: The offset that Kafka knows.
+        expected: No record below this offset comes any more; written by the Kafka thread alone, like `astray`.
+        astray: One did come: reading has fallen back, and nothing more of the stay is handed out.
         closed: Kafka has the commit with which the stay ends; nothing that was written before it may follow.
         handed: Records handed out so far; written by the Kafka thread alone, like `handed_bytes`.
         released: Of these, settled; written by the event loop alone, like `released_bytes`.
         paused: Nothing more of it is fetched.
     """
 
-    __slots__ = ("closed", "committed", "handed", "handed_bytes", "paused", "released", "released_bytes", "stay")
+    __slots__ = (
+        "astray", "closed", "committed", "expected", "handed", "handed_bytes", "paused", "released", "released_bytes",
+        "stay",
+    )  # fmt: skip
 
     def __init__(self, stay: Assignment, committed: int) -> None:
         self.stay = stay
-        self.committed = committed
-        self.closed = False
+        self.committed = self.expected = committed
+        self.astray = self.closed = False
         self.handed = self.released = 0
         self.handed_bytes = self.released_bytes = 0
         self.paused = False
@@ -74,7 +79,7 @@ def regulate(
     resume: list[Flow] = []
     for flow in flows:
         share = flow.used(bounds) * len(flows)
-        stopped = held or flow.stay in held_back
+        stopped = held or flow.astray or flow.stay in held_back
         if not flow.paused and (stopped or (used >= 1 and share >= 1)):
             pause.append(flow)
         elif flow.paused and not stopped and (used <= 0.5 or share <= 0.5):

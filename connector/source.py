@@ -69,6 +69,11 @@ _STANDS: Final = (
     "librdkafka does not come back from a call although the group's coordinator answers others: this process ends, so"
     " that a new one takes its place; what was on the wire may repeat. Nothing is to be done, if something restarts it"
 )
+_FALLEN_BACK: Final = (
+    "the committed offset lies beyond the end (the log was truncated, or restored from elsewhere), and by"
+    " kafka.auto.offset.reset reading has fallen back; nothing was skipped or sent again. Stop the group and set the"
+    " offset with kafka-consumer-groups --reset-offsets"
+)
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -277,6 +282,11 @@ class KafkaSource:
             flow = self._flows.get(name)
             if flow is None:
                 continue  # revoked in the same call: its next owner reads it
+            if flow.astray or records[0].offset() < flow.expected or records[-1].offset() < records[0].offset():
+                flow.astray = True
+                self._trouble(_out_of_range(name), f"{name}: {_FALLEN_BACK}")
+                continue
+            flow.expected = records[-1].offset() + 1
             flow.handed += len(records)
             flow.handed_bytes += sum([len(record.value() or b"") for record in records])
             self._tell(Chunk(flow.stay, records))

@@ -205,6 +205,28 @@ async def test_where_nothing_was_committed_reading_starts_at_the_earliest(listen
     await life.until(lambda: life.handed() == 5)
 
 
+async def test_an_offset_beyond_the_end_halts_its_partition_also_where_the_operator_chose_the_earliest(
+    broker: InProcessBroker, topic: str, listening: Any, produce: Any
+) -> None:
+    """Reading falls back to records of which the ledger says that they are done, and no commit lowers an offset."""
+    produce(5, 0)
+    produce(5, 1)
+    earlier = Consumer({"bootstrap.servers": broker.address, "group.id": topic, "log_level": 0})
+    await asyncio.to_thread(earlier.commit, offsets=[KafkaPartition(topic, 0, 100)], asynchronous=False)
+    earlier.close()
+    life = listening(auto_offset_reset="earliest")
+    await life.until(lambda: life.of(Trouble) and life.handed())
+
+    produce(200, 0)
+    produce(3, 1)
+    await life.until(lambda: life.handed() == 8)
+    assert {stay.partition for stay in life.offsets()} == {1}
+    (trouble,) = life.of(Trouble)
+    assert trouble.reason == f"offset_out_of_range:{life.topic}[0]"
+    assert "--reset-offsets" in trouble.detail
+    await life.until(lambda: life.source.paused == 1)
+
+
 async def test_without_an_offset_and_told_to_refuse_it_ends_with_code_3(listening: Any) -> None:
     life = listening(auto_offset_reset="error")
     await life.until(lambda: life.of(SourceEnded))
