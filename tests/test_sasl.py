@@ -35,7 +35,7 @@ async def test_living_clients_log_in_with_what_they_are_given() -> None:
             {**doorkeeper.kafka, "client.id": "producer"}, "dead", lambda _event: None, lambda: None
         )
         source.start(lambda _event: None)
-        writing = asyncio.create_task(letters.write(Record(), []))
+        writing = asyncio.create_task(letters.write(Record(), [], lambda: True))
         await doorkeeper.until(lambda: doorkeeper.refused == {b"consumer", b"producer"})
 
         source.log_in_as("somebody", "renewed")
