@@ -80,16 +80,8 @@ class Double:
 class Site:
     """Everything around a contestant."""
 
-    def __init__(
-        self,
-        children: Children,
-        folder: Path,
-        registry_url: str,
-        properties: Mapping[str, object],
-        contestants: Iterable[int],
-    ) -> None:
+    def __init__(self, children: Children, folder: Path, registry_url: str, properties: Mapping[str, object]) -> None:
         self.children = children
-        self._contestants = set(contestants)
         self.registry_url = registry_url
         self._folder = folder
         self._files = 0
@@ -103,8 +95,8 @@ class Site:
         return self._folder / f"{self._files}-{name}"
 
     def start(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None) -> Child:
-        """Start a contestant, on its core (or cores)."""
-        with cores.on(self._contestants):
+        """Start a contestant, on its core."""
+        with cores.on(cores.CONTESTANT):
             return self.children.start(command, log, environment)
 
     @contextmanager
@@ -162,16 +154,12 @@ class Site:
 
 
 @contextmanager
-def opened(
-    properties: Mapping[str, object] | None = None,
-    rest: Iterable[int] = cores.REST,
-    contestants: Iterable[int] = cores.CONTESTANT,
-) -> Iterator[Site]:
-    """A site, taken away at the end: contestants on the cores of theirs, everything else on `rest`."""
+def opened(properties: Mapping[str, object] | None = None, rest: Iterable[int] = cores.REST) -> Iterator[Site]:
+    """A site, taken away at the end; everything but contestants is on the cores `rest`."""
     with ExitStack() as stack:
         stack.enter_context(cores.on(set(rest)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(registry.serving())
         children = Children()
         stack.callback(children.close)
-        yield Site(children, folder, url, properties or {}, contestants)
+        yield Site(children, folder, url, properties or {})
