@@ -15,6 +15,9 @@ from bench.workload import Record
 _PAUSE_S = 0.005
 """Thousands of wake-ups a second would take a good part of the core that broker and double have, too."""
 
+_TIMED_PER_S = 25
+"""To hear of each acknowledgement as it comes would be thousands of wake-ups again."""
+
 
 class Trickle:
     """Writes so many records a second, as long as the block lasts: each when it is due, or a few milliseconds after.
@@ -28,47 +31,54 @@ class Trickle:
 
     Attributes:
         written_at: When each record was written, by its number: the timestamp that it has in Kafka, in seconds.
-        taken_s: How long Kafka took until it said that it has the record, by its number.
+        taken_s: When some of the records were written, and how long Kafka took until it said that it has them.
     """
 
     def __init__(self, address: str, per_s: float, make: Callable[[int, int], Record]) -> None:
         self.written_at: dict[int, float] = {}
-        self.taken_s: dict[int, float] = {}
+        self.taken_s: list[tuple[float, float]] = []
         self._make = make
         self._per_s = per_s
-        self._producer = Producer({"bootstrap.servers": address, "linger.ms": 0, "acks": "all"})
+        self._nth = max(1, int(per_s // _TIMED_PER_S))
+        properties = {"bootstrap.servers": address, "linger.ms": 0, "acks": "all"}
+        self._producer, self._timed = Producer(properties), Producer(properties)
         self._stopping = Event()
-        self._thread = Thread(target=self._run, daemon=True)
+        self._threads = [Thread(target=work, daemon=True) for work in (self._run, self._listen)]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._producer.flush(30)
+        self._timed.flush(30)
 
     def _run(self) -> None:
         began = time.monotonic()
         number = 0
-        while not self._stopping.is_set():
-            self._listen(_PAUSE_S)
+        while not self._stopping.wait(_PAUSE_S):
             for _ in range(int((time.monotonic() - began) * self._per_s) - number):
                 at = int(time.time() * 1000)
                 record = self._make(number, at)
-                self._producer.produce(
-                    record.topic, record.value, record.key, timestamp=at, on_delivery=partial(self._hear, number)
-                )
+                if number % self._nth:
+                    self._producer.produce(record.topic, record.value, record.key, timestamp=at)
+                else:
+                    self._timed.produce(
+                        record.topic, record.value, record.key, timestamp=at, on_delivery=partial(self._hear, number)
+                    )
                 self.written_at[number] = at / 1000
                 number += 1
+            self._producer.poll(0)
 
-    def _listen(self, lasts_s: float) -> None:
-        """Hear of acknowledgements when they come: their time is taken by whoever hears of them."""
-        ends = time.monotonic() + lasts_s
-        while (left_s := ends - time.monotonic()) > 0:
-            self._producer.poll(left_s)
+    def _listen(self) -> None:
+        """Hear of acknowledgements as they come: their time is taken by whoever hears of them."""
+        while not self._stopping.is_set():
+            self._timed.poll(0.1)
 
     def _hear(self, number: int, error: KafkaError | None, message: Message) -> None:
         assert error is None, "Kafka takes what is written"
-        self.taken_s[number] = message.latency() or 0.0
+        self.taken_s.append((self.written_at[number], message.latency() or 0.0))
