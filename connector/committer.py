@@ -114,7 +114,8 @@ class Committer:
         if self._refusal:
             self._refusal = ""
             self._telemetry.change("commits", "taken", "info", "commits_taken_again")
-        self.renew(asked)
+        self._lease.renew(asked, self._clock.boot())
+        self.may_send()
 
     async def _to_tell(self) -> tuple[list[Commit], dict[Assignment, int]]:
         """What Kafka does not know yet, and the version of each ledger that it tells of."""
@@ -152,15 +153,16 @@ class Committer:
     # ---- lease ----------------------------------------------------------------------------------------------------
 
     def renew(self, asked_at: float) -> None:
-        """The coordinator has answered what it was asked then (seconds since boot)."""
-        self._lease.renew(asked_at)
-        if self._lease_lost:
-            self._lease_lost = False
-            self._troubles.end("kafka_lease")
+        """The coordinator has confirmed an assignment, of which it was asked then (seconds since boot)."""
+        self._lease.begin(asked_at)
+        self.may_send()
 
     def may_send(self) -> bool:
         """Whether the coordinator has confirmed lately enough that the partitions are ours."""
         if self._lease.holds(self._clock.boot()):
+            if self._lease_lost:
+                self._lease_lost = False
+                self._troubles.end("kafka_lease")
             return True
         if self._books.accounts and not self._lease_lost:
             self._lease_lost = True
@@ -176,7 +178,7 @@ class Committer:
         return Trouble("kafka_lease", detail)
 
     async def watch(self) -> None:
-        """Say that the coordinator is silent, also while a commit waits for it and there is nothing to send."""
+        """Say that the coordinator is silent (or no more), also while a commit waits and there is nothing to send."""
         while True:
             await asyncio.sleep(1.0)
             self.may_send()

@@ -96,7 +96,7 @@ def test_why_kafka_takes_no_commit_is_said_when_it_begins_and_stands_where_nothi
     play = Refused(FORBIDDEN, FORBIDDEN, FORBIDDEN, "", "")
 
     lease = f"Kafka does not take our commits: {FORBIDDEN}; nothing is sent until it does"
-    assert play.details == [None, lease, lease, None, None]
+    assert play.details == [None, lease, lease, lease, None]  # taken again: nothing is sent for a moment all the same
     assert play.said == [("commit_refused", FORBIDDEN), ("commits_taken_again", None)]
 
 
