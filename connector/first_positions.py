@@ -70,7 +70,7 @@ def first_positions(
 
 
 def are_taken(consumer: Consumer, starts: Sequence[FirstPosition]) -> bool:
-    """Commit where they begin, be it once more: Kafka takes that from a member of the group as it is now only.
+    """Commit what is new, or else one more time what is known of one: Kafka takes that from members of the group only.
 
     To be told of an assignment proves nothing: whoever was frozen when it came hears of it when others have it.
 
@@ -78,24 +78,22 @@ def are_taken(consumer: Consumer, starts: Sequence[FirstPosition]) -> bool:
         Whether they are surely ours. There may be another rebalance already, which passes.
 
     Raises:
-        KafkaException: They are not taken, and the group has none yet of one of them.
+        KafkaException: It is not taken, and the group has none yet of one of them.
         Rebuild: Likewise.
     """
     if not starts:
         return False
-    offsets = [
-        TopicPartition(each.topic, each.partition, each.offset, FIRST_METADATA if each.is_new else each.metadata)
-        for each in starts
-    ]
-    is_any_new = any(each.is_new for each in starts)
+    new = [TopicPartition(each.topic, each.partition, each.offset, FIRST_METADATA) for each in starts if each.is_new]
+    least = min(starts, key=lambda each: len(each.metadata))  # whether we are a member is not a partition's to say
+    known = TopicPartition(least.topic, least.partition, least.offset, least.metadata)
     try:
-        answers = consumer.commit(offsets=offsets, asynchronous=False)
+        answers = consumer.commit(offsets=new or [known], asynchronous=False)
     except KafkaException:
-        if is_any_new:
+        if new:
             raise
         return False
     errors = [answer.error for answer in answers if answer.error is not None]
-    if errors and is_any_new:
+    if errors and new:
         raise Rebuild(said(errors[0]))
     return not errors
 

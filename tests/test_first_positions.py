@@ -113,10 +113,16 @@ def taken(coordinator: Coordinator, *starts: FirstPosition) -> bool:
     return are_taken(coordinator, starts)  # type: ignore[arg-type]
 
 
-def test_the_group_is_told_again_what_it_knows_and_for_the_first_time_what_is_new() -> None:
+def test_of_what_is_new_the_group_is_told_where_it_begins() -> None:
     coordinator = Coordinator({})
     assert taken(coordinator, KNOWN, NEW)
-    assert coordinator.written == [(0, 17, "map"), (1, 10, FIRST_METADATA)]
+    assert coordinator.written == [(1, 10, FIRST_METADATA)]
+
+
+def test_where_nothing_is_new_it_is_told_again_of_the_one_of_which_least_is_to_be_told() -> None:
+    coordinator = Coordinator({})
+    assert taken(coordinator, KNOWN, KNOWN._replace(partition=2, metadata="m"), KNOWN._replace(partition=3))
+    assert coordinator.written == [(2, 17, "m")]
 
 
 def test_of_nothing_nothing_is_confirmed() -> None:
@@ -134,4 +140,4 @@ def test_nothing_is_read_of_what_the_group_has_no_offset_of() -> None:
     with pytest.raises(KafkaException):
         taken(Coordinator({}, refusal=KafkaError.ILLEGAL_GENERATION), KNOWN, NEW)
     with pytest.raises(Rebuild, match="UNSTABLE_OFFSET_COMMIT"):
-        taken(Coordinator({}, faulty=frozenset({1})), KNOWN, NEW)
+        taken(Coordinator({}, faulty=frozenset({1})), NEW, KNOWN)
