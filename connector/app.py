@@ -298,6 +298,8 @@ class Connector:
         if self._registry is not None:
             await self._registry.open()
         renewing = asyncio.create_task(self._sasl.keep_giving(self._log_in_as)) if self._sasl.can_change else None
+        if renewing is not None:
+            renewing.add_done_callback(self.pipeline.reap)
         try:
             self.port = await self._listen()
             self.telemetry.log("info", "connector_started", version=__version__, http_port=self.port)

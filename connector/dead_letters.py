@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from connector.kafka_errors import said
 from connector.kafka_properties import producer_properties
 from connector.ports import Cured, Trouble
 from connector.records import KafkaRecord
@@ -78,7 +79,7 @@ class DeadLetterTopic:
         try:
             for wait_s in chain(_AGAIN_S, repeat(_AGAIN_S[-1])):
                 self._failed()
-                self._tell(Trouble(REASON, f"{self._topic}: Kafka says {error.name()}: {_remedy(error)}"))
+                self._tell(Trouble(REASON, f"{self._topic}: {said(error)}: {_remedy(error)}"))
                 await asyncio.sleep(wait_s)
                 if not is_ours():
                     break

@@ -257,10 +257,11 @@ class Pipeline:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._reap)
+        task.add_done_callback(self.reap)
         return task
 
-    def _reap(self, task: asyncio.Task[None]) -> None:
+    def reap(self, task: asyncio.Task[None]) -> None:
+        """A task has ended: what it raised ends the process."""
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._fail(task.exception())

@@ -105,6 +105,33 @@ async def test_kafka_s_password_file_is_read_again_while_clients_live(
     assert "s3cret" not in log.getvalue()
 
 
+async def test_renewed_credentials_are_for_the_dead_letters_producer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    connector = Connector(settings(), Telemetry(output=None))
+    given: list[tuple[str, str, str]] = []
+    for name, client in (("source", connector.source), ("letters", connector._dead_letters)):
+        monkeypatch.setattr(client, "log_in_as", lambda *words, name=name: given.append((name, *words)))
+    connector._log_in_as("user", "not-a-real-password")
+
+    assert given == [("source", "user", "not-a-real-password"), ("letters", "user", "not-a-real-password")]
+
+
+async def test_whoever_cannot_renew_credentials_ends_and_does_not_go_on_with_the_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_self: object, _give: object) -> None:
+        raise OSError("no more handles")
+
+    monkeypatch.setattr("connector.sasl.SaslCredentials.keep_giving", fail)
+    file = tmp_path / "password"
+    file.write_text("not-a-real-password", encoding="utf-8")
+    config = tmp_path / "config.yaml"
+    kafka = SMALLEST["kafka"] | {"sasl.password_file": str(file)}
+    config.write_text(json.dumps(SMALLEST | {"kafka": kafka, "http": {"port": 0}}), encoding="utf-8")
+
+    with pytest.raises(OSError, match="no more handles"):
+        await Connector(load(config, {}), Telemetry(output=None)).run(handle_signals=False)
+
+
 async def test_the_registry_s_password_file_that_is_written_badly_is_logged_without_what_it_holds(
     tmp_path: Path,
 ) -> None:

@@ -95,6 +95,18 @@ def test_a_clock_that_is_set_back_gives_no_hour_twice() -> None:
     assert pool.ready_at(5.0, hour + 3601.0) == 3604.0
 
 
+def test_an_hour_to_which_the_clock_is_set_back_has_no_second_burst() -> None:
+    pool, hour = Pool([Rate(10_000, 3600.0)]), AT - AT % 3600
+    pool.take(0.0, hour + 1800.0)  # of this hour, so that it is known
+    pool.take(1.0, hour + 3600.5)
+
+    at_once = 0
+    while pool.ready_at(2.0, hour + 1801.0) <= 2.0:
+        pool.take(2.0, hour + 1801.0)
+        at_once += 1
+    assert at_once < 10  # a whole burst is a thousand
+
+
 def test_what_braze_says_is_left_bounds_a_clock_window() -> None:
     pool = Pool([Rate(1000, 3600.0)])
     at = AT - AT % 3600 + 10

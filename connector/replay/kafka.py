@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from connector.kafka_errors import said
 from connector.kafka_properties import reading_properties, replaying_properties
 from connector.records import KafkaRecord, TopicPartition
 from connector.replay.dead_letter import Header
@@ -346,4 +347,4 @@ def _refuse(what: str, error: KafkaError) -> NoReturn:
             remedy = "a property of the section kafka is not understood"
         case _:
             remedy = "check kafka.bootstrap.servers, the network, and kafka.sasl.* / kafka.security.protocol"
-    raise KafkaRefused(f"{what}: Kafka says {error.name()}: {remedy}") from None
+    raise KafkaRefused(f"{what}: {said(error)}: {remedy}") from None
