@@ -33,7 +33,8 @@ class Flow:
         stay: Which.
         committed: The offset that Kafka knows.
         expected: No record below this offset comes any more; written by the Kafka thread alone, like `astray`.
-        astray: One did come: reading has fallen back, and nothing more of the stay is handed out.
+        astray: One did come, for reading has fallen back, or what comes next cannot be read: nothing more of the stay
+            is handed out.
         closed: Kafka has the commit with which the stay ends; nothing that was written before it may follow.
         handed: Records handed out so far; written by the Kafka thread alone, like `handed_bytes`.
         released: Of these, settled; written by the event loop alone, like `released_bytes`.

@@ -20,6 +20,17 @@ NOT_TAKEN: Final = frozenset(
 """Why a group does not take us; it is asked again, and nothing else tells of it."""
 
 
+UNREADABLE: Final = frozenset(
+    {
+        KafkaError._BAD_MSG,  # noqa: SLF001  # the library's own spelling
+        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+"""Why a batch of records is not had. The library goes on behind it, or asks for it for ever; it says so only here."""
+
+
 class Rebuild(Exception):
     """The client object is unusable; a new one is made."""
 
@@ -69,5 +80,11 @@ def _remedy(error: KafkaError) -> str:
             return "raise the brokers' offset.metadata.max.bytes to 4096 or more"
         case KafkaError.REBALANCE_IN_PROGRESS | KafkaError.ILLEGAL_GENERATION | KafkaError.UNKNOWN_MEMBER_ID:
             return "partitions are being shared out anew, which passes; if it does not, check the brokers"
+        case KafkaError._BAD_MSG | KafkaError._BAD_COMPRESSION:  # noqa: SLF001
+            return "the batch is damaged; make another replica of the partition, which may have it whole, its leader"
+        case KafkaError._NOT_IMPLEMENTED:  # noqa: SLF001
+            return "the batch has a format or a compression that this client does not know"
+        case KafkaError.MSG_SIZE_TOO_LARGE:
+            return "raise kafka.receive.message.max.bytes"
         case _:
             return "check the brokers"

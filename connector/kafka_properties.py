@@ -42,6 +42,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "metadata.recovery.rebootstrap.trigger.ms": 10_000,
     # librdkafka's own buffer in front of ours: enough for a second of work, small enough for a small container.
     "queued.max.messages.kbytes": 16_384,
+    # A byte that a disk has changed may well decode, and Braze would get it.
+    "check.crcs": True,
     **_PORTIONS,
 }
 

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from connector.backpressure import Bounds, Flow, regulate
 from connector.errands import Errands
 from connector.first_positions import are_taken, first_positions
-from connector.kafka_errors import NOT_TAKEN, InstanceTaken, Rebuild, Refused, fatal, refusal, said
+from connector.kafka_errors import NOT_TAKEN, UNREADABLE, InstanceTaken, Rebuild, Refused, fatal, refusal, said
 from connector.kafka_properties import consumer_properties, first_position
 from connector.metrics import Stage
 from connector.ports import (
@@ -276,24 +276,46 @@ class KafkaSource:
             error = message.error()
             if error is None:
                 runs.setdefault(Partition(message.topic(), message.partition()), []).append(message)
+            elif error.code() in UNREADABLE:
+                name = Partition(message.topic(), message.partition())
+                self._hand_out(name, runs.pop(name, []))
+                self._stop_at(name, message.offset(), error)
             else:
                 self._judge(error, message)
         for name, records in runs.items():
-            flow = self._flows.get(name)
-            if flow is None:
-                continue  # revoked in the same call: its next owner reads it
-            if flow.astray or records[0].offset() < flow.expected or records[-1].offset() < records[0].offset():
-                flow.astray = True
-                self._trouble(_out_of_range(name), f"{name}: {_FALLEN_BACK}")
-                continue
-            flow.expected = records[-1].offset() + 1
-            flow.handed += len(records)
-            flow.handed_bytes += sum([len(record.value() or b"") for record in records])
-            self._tell(Chunk(flow.stay, records))
+            self._hand_out(name, records)
         for topic in {name.topic for name in runs}:
             self._cure(_topic_forbidden(topic))
         if runs:
             self._cure("kafka")
+
+    def _hand_out(self, name: Partition, records: list[KafkaRecord]) -> None:
+        flow = self._flows.get(name)
+        if flow is None or flow.astray or not records:
+            return  # revoked in the same call: its next owner reads it
+        if records[0].offset() < flow.expected or records[-1].offset() < records[0].offset():
+            flow.astray = True
+            self._trouble(_out_of_range(name), f"{name}: {_FALLEN_BACK}")
+            return
+        flow.expected = records[-1].offset() + 1
+        flow.handed += len(records)
+        flow.handed_bytes += sum([len(record.value() or b"") for record in records])
+        self._tell(Chunk(flow.stay, records))
+        self._cure(_unreadable(name))
+
+    def _stop_at(self, name: Partition, offset: int, error: KafkaError) -> None:
+        """A batch cannot be read, and what comes behind it must not be read first."""
+        flow = self._flows.get(name)
+        if flow is None or flow.astray:
+            return  # revoked in the same call: its next owner says it
+        flow.astray = True
+        self._cure(_unreadable(name))  # what was said until now was a fault that passes
+        self._trouble(
+            _unreadable(name),
+            f"{name}: at offset {offset}: {refusal(error)}. Nothing was skipped. When it is mended, restart this"
+            " process; if it cannot be, write down what is lost, stop the group and set the offset behind it with"
+            " kafka-consumer-groups --reset-offsets",
+        )
 
     def _judge(self, error: KafkaError, message: Any) -> None:
         code = error.code()
@@ -320,6 +342,9 @@ class KafkaSource:
             raise fatal(error)
         else:
             self._on_error(error)
+            name = Partition(message.topic(), message.partition())
+            if name in self._flows:  # asked for again by the library
+                self._trouble(_unreadable(name), f"{name}: {refusal(error)}", halts=False)
 
     # ---- assignment, in callbacks of consume() ----------------------------------------------------------------------
 
@@ -408,6 +433,7 @@ class KafkaSource:
         for stay in stays:
             del self._flows[stay.name]
             self._cure(_out_of_range(stay.name))
+            self._cure(_unreadable(stay.name))
             self._cure(_commit_refused(stay.name))
         for topic in {stay.topic for stay in stays} - {name.topic for name in self._flows}:
             self._cure(_topic_forbidden(topic))
@@ -526,6 +552,10 @@ def _resolve(waiting: asyncio.Future[Sequence[Commit]], word: Sequence[Commit] |
 
 def _out_of_range(name: Partition) -> str:
     return f"offset_out_of_range:{name}"
+
+
+def _unreadable(name: Partition) -> str:
+    return f"unreadable:{name}"
 
 
 def _topic_forbidden(topic: str) -> str:

@@ -45,6 +45,7 @@ OF_A_TOPIC = (
     "topic_missing",
     "topic_forbidden",
     "offset_out_of_range",
+    "unreadable",
     "commit_refused",
 )
 TROUBLES = {

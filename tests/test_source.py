@@ -776,14 +776,18 @@ def test_a_record_polled_before_a_rebalance_is_handed_over_unless_its_own_partit
 class OutOfRange:
     """What is polled where the committed offset does not exist any more, or where Kafka has another word."""
 
-    def __init__(self, code: int = KafkaError._AUTO_OFFSET_RESET) -> None:
+    def __init__(self, code: int = KafkaError._AUTO_OFFSET_RESET, offset: int = 0) -> None:
         self._code = code
+        self._offset = offset
 
     def topic(self) -> str:
         return "t"
 
     def partition(self) -> int:
         return 0
+
+    def offset(self) -> int:
+        return self._offset
 
     def error(self) -> KafkaError:
         return KafkaError(self._code)
@@ -826,6 +830,63 @@ def test_of_a_partition_that_left_in_the_same_call_nothing_is_said_to_be_out_of_
 ) -> None:
     own(still, 1)
     still._hand_over([OutOfRange()])
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (KafkaError._BAD_MSG, "its leader"),
+        (KafkaError._BAD_COMPRESSION, "its leader"),
+        (KafkaError._NOT_IMPLEMENTED, "does not know"),
+        (KafkaError.MSG_SIZE_TOO_LARGE, "kafka.receive.message.max.bytes"),
+    ],
+)
+def test_what_cannot_be_read_is_not_passed_over(
+    still: KafkaSource, told: list[SourceEvent], code: int, remedy: str
+) -> None:
+    """The client goes on with what comes behind it."""
+    own(still, 0, 1)
+    still._hand_over([Record(0, 5), Record(1, 5), OutOfRange(code, offset=6), Record(0, 9), Record(1, 6)])
+    still._hand_over([Record(0, 10), OutOfRange(code, offset=11), Record(1, 7)])
+
+    handed = [
+        (event.stay.partition, [each.offset() for each in event.records]) for event in told if isinstance(event, Chunk)
+    ]
+    assert handed == [(0, [5]), (1, [5, 6]), (1, [7])]
+    (trouble,) = [event for event in told if isinstance(event, Trouble)]
+    assert (trouble.reason, trouble.halts) == ("unreadable:t[0]", True)
+    assert "t[0]: at offset 6: Kafka says" in trouble.detail
+    assert remedy in trouble.detail
+    assert "--reset-offsets" in trouble.detail
+    still._on_lost(Notes(), [])
+    assert told[-1] == Cured("unreadable:t[0]")
+
+
+def test_a_partition_that_is_not_read_for_another_reason_is_said_until_it_is_read(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    own(still, 0)
+    for _ in range(2):
+        still._hand_over([OutOfRange(KafkaError.UNKNOWN)])
+    (trouble,) = told
+    assert isinstance(trouble, Trouble)
+    assert (trouble.reason, trouble.halts) == ("unreadable:t[0]", False)
+
+    still._hand_over([Record(0, 5)])
+    assert told[-1] == Cured("unreadable:t[0]")
+    still._hand_over([OutOfRange(KafkaError.UNKNOWN), OutOfRange(KafkaError._BAD_MSG)])
+    assert [(event.reason, event.halts) for event in told if isinstance(event, Trouble)][-1] == (
+        "unreadable:t[0]",
+        True,
+    )
+
+
+def test_of_a_partition_that_left_in_the_same_call_nothing_is_said_to_be_unreadable(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    own(still, 1)
+    still._hand_over([OutOfRange(KafkaError._BAD_MSG), OutOfRange(KafkaError.UNKNOWN)])
     assert told == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,10 +82,11 @@ class ApacheKafka:
         self._classpath = f"{jars}/*"
         self._log = folder / "broker.log"
         self._properties = folder / "server.properties"
+        self._data = folder / "data"
         self._port, self.cut, self.proxied, controller = free_port(), free_port(), free_port(), free_port()
         self.address = f"127.0.0.1:{self._port}"
         text = _PROPERTIES.format(
-            port=self._port, cut=self.cut, proxied=self.proxied, controller=controller, folder=folder / "data"
+            port=self._port, cut=self.cut, proxied=self.proxied, controller=controller, folder=self._data
         )
         text += "".join(f"{name}={value}\n" for name, value in (properties or {}).items())  # the last one counts
         self._properties.write_text(text, encoding="utf-8")
@@ -134,6 +136,22 @@ class ApacheKafka:
     def delete_records(self, topic: str, partition: int, below: int) -> None:
         """What retention does: the partition begins at `below` from now on."""
         self._done(self.admin.delete_records([TopicPartition(topic, partition, below)]))
+
+    def damage(self, topic: str, partition: int, offset: int) -> None:
+        """What a bad disk does: one byte of the batch that holds `offset` is another one from now on."""
+        (log,) = (self._data / f"{topic}-{partition}").glob("*.log")
+        with log.open("r+b") as file:
+            while header := file.read(27):
+                first, size, last = *struct.unpack_from(">qi", header), struct.unpack_from(">i", header, 23)[0]
+                ends_at = file.tell() - len(header) + 12 + size
+                if first <= offset <= first + last:
+                    file.seek(ends_at - 3)
+                    (byte,) = file.read(1)
+                    file.seek(ends_at - 3)
+                    file.write(bytes([byte ^ 0x20]))
+                    return
+                file.seek(ends_at)
+        raise AssertionError(f"{topic}[{partition}] holds no offset {offset}")
 
     def set_session_timeout(self, group: str, timeout_s: int) -> None:
         """For a group of the `consumer` protocol, whose members cannot choose it themselves."""

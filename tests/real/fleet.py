@@ -92,6 +92,7 @@ JOBS: Final = {
         Job("stalled", {"AiqBrazePartitionStalled"}, WAITING),
         Job("kafka", {"AiqBrazeKafkaUnreachable"}),
         Job("offset", {"AiqBrazeOffsetOutOfRange"}, WAITING),
+        Job("damaged", {"AiqBrazePartitionUnreadable"}, WAITING),
         Job("missing", {"AiqBrazeTopicMissing"}),
         Job("registry", {"AiqBrazeSchemaRegistryUnreachable"}, WAITING),
         Job("rebalancing", {"AiqBrazeRebalanceStorm"}, {"AiqBrazeTargetDown"}),
@@ -215,6 +216,13 @@ class Fleet:
         stage.reset_offset(KafkaPartition(topic, 0, 5))
         self._broker.delete_records(topic, 0, below=20)
         self._replica(stage, "offset")
+
+    def _damaged(self) -> None:
+        stage = self._stage("damaged")
+        topic = stage.topics[Kind.EVENT]
+        stage.write(stage.made(20, [Kind.EVENT]), partition=0)
+        self._broker.damage(topic, 0, 10)
+        self._replica(stage, "damaged")
 
     def _missing(self) -> None:
         stage = self._stage("missing", without=Kind.AUDIENCE)

@@ -360,8 +360,12 @@ class Stage:
         assert self._producer.flush(30) == 0
         return offsets[0]
 
+    def producer(self, properties: Mapping[str, Any]) -> Producer:
+        """Another one, with these over the usual ones."""
+        return Producer({**self._producing, **properties})
+
     def transactional_producer(self) -> Producer:
-        producer = Producer({**self._producing, "transactional.id": f"{self.group}.producer"})
+        producer = self.producer({"transactional.id": f"{self.group}.producer"})
         producer.init_transactions(30)
         return producer
 

@@ -76,6 +76,38 @@ def test_an_offset_that_retention_passed_halts_its_partition_and_skips_nothing(s
     assert stage.faults() == {}
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_batch_that_the_broker_s_disk_has_damaged_halts_its_partition_and_is_not_passed_over(
+    stage: Stage, compression: str
+) -> None:
+    stage.make_topics()
+    topic = stage.topics[Kind.EVENT]
+    producer = stage.producer({"compression.type": compression, "linger.ms": 1000})  # a batch a write
+    for _ in range(3):
+        stage.write(stage.made(50, [Kind.EVENT]), partition=0, producer=producer)
+    stage.broker.damage(topic, 0, 60)
+
+    replica = stage.replica()
+    reason = replica.until_unready("unreadable")
+    assert f"{topic}[0]: at offset 50: " in reason
+    assert "--reset-offsets" in reason
+    until("what lies before it is delivered", lambda: stage.committed()[_first(stage)][0] == 50)
+    stage.produce(100, [Kind.AUDIENCE])
+    audiences = {number for number, made in stage.audit.made.items() if made.kind is Kind.AUDIENCE}
+    until("other topics go on", lambda: audiences <= stage.settled())
+    assert stage.committed()[_first(stage)][0] == 50
+    replica.leave()
+
+    # The operator says what is to be lost.
+    stage.reset_offset(KafkaPartition(topic, 0, 100))
+    lost = {(_first(stage), offset) for offset in range(50, 100)}
+    stage.forget([number for number, where in stage.audit.positions.items() if where in lost])
+    replica = stage.replica()
+    stage.until_all_committed()
+    replica.until_ready()
+    assert stage.faults() == {}
+
+
 def _first(stage: Stage) -> object:
     return next(where for where in stage.ends() if where == (stage.topics[Kind.EVENT], 0))
 
