@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.backpressure import Bounds, Flow, regulate
+from connector.complaints import Complaints
 from connector.errands import Errands
 from connector.first_positions import are_taken, first_positions
 from connector.kafka_errors import NOT_TAKEN, UNREADABLE, InstanceTaken, Rebuild, Refused, fatal, refusal, said
@@ -68,11 +69,6 @@ _NO_FAREWELL: Final = (
 _STANDS: Final = (
     "librdkafka does not come back from a call although the group's coordinator answers others: this process ends, so"
     " that a new one takes its place; what was on the wire may repeat. Nothing is to be done, if something restarts it"
-)
-_FALLEN_BACK: Final = (
-    "the committed offset lies beyond the end (the log was truncated, or restored from elsewhere), and by"
-    " kafka.auto.offset.reset reading has fallen back; nothing was skipped or sent again. Stop the group and set the"
-    " offset with kafka-consumer-groups --reset-offsets"
 )
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
@@ -130,7 +126,7 @@ class KafkaSource:
         self._held_back: frozenset[Assignment] = frozenset()
         self._closing = threading.Event()
         self._ended: asyncio.Future[None] | None = None
-        self._troubles: set[str] = set()
+        self._complaints = Complaints(self._tell)
         self._errands = Errands(self._topics, self._hear_errand)
         self.ticked_at = 0.0
         """When the thread had its last turn, monotonic seconds; 0.0 before its first. Read by the health page."""
@@ -214,7 +210,9 @@ class KafkaSource:
                 break
             except (Rebuild, KafkaException) as cause:
                 words = said(cause.args[0]) if isinstance(cause, KafkaException) else str(cause)
-                self._trouble("kafka_client", f"{words}; a new consumer is made until one works: check the brokers")
+                self._complaints.say(
+                    "kafka_client", f"{words}; a new consumer is made until one works: check the brokers"
+                )
                 self._closing.wait(_REBUILD_S[min(rebuilds, len(_REBUILD_S) - 1)])
                 rebuilds += not isinstance(cause, InstanceTaken)
                 if self._closing.is_set():
@@ -285,9 +283,9 @@ class KafkaSource:
         for name, records in runs.items():
             self._hand_out(name, records)
         for topic in {name.topic for name in runs}:
-            self._cure(_topic_forbidden(topic))
+            self._complaints.topic_read(topic)
         if runs:
-            self._cure("kafka")
+            self._complaints.over("kafka")
 
     def _hand_out(self, name: Partition, records: list[KafkaRecord]) -> None:
         flow = self._flows.get(name)
@@ -295,13 +293,13 @@ class KafkaSource:
             return  # revoked in the same call: its next owner reads it
         if records[0].offset() < flow.expected or records[-1].offset() < records[0].offset():
             flow.astray = True
-            self._trouble(_out_of_range(name), f"{name}: {_FALLEN_BACK}")
+            self._complaints.fallen_back(name)
             return
         flow.expected = records[-1].offset() + 1
         flow.handed += len(records)
         flow.handed_bytes += sum([len(record.value() or b"") for record in records])
         self._tell(Chunk(flow.stay, records))
-        self._cure(_unreadable(name))
+        self._complaints.read(name)
 
     def _stop_at(self, name: Partition, offset: int, error: KafkaError) -> None:
         """A batch cannot be read, and what comes behind it must not be read first."""
@@ -309,13 +307,7 @@ class KafkaSource:
         if flow is None or flow.astray:
             return  # revoked in the same call: its next owner says it
         flow.astray = True
-        self._cure(_unreadable(name))  # what was said until now was a fault that passes
-        self._trouble(
-            _unreadable(name),
-            f"{name}: at offset {offset}: {refusal(error)}. Nothing was skipped. When it is mended, restart this"
-            " process; if it cannot be, write down what is lost, stop the group and set the offset behind it with"
-            " kafka-consumer-groups --reset-offsets",
-        )
+        self._complaints.unreadable(name, offset, error)
 
     def _judge(self, error: KafkaError, message: Any) -> None:
         code = error.code()
@@ -325,26 +317,19 @@ class KafkaSource:
             self._errands.count_soon()  # which says what topic, once
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             name = Partition(message.topic(), message.partition())
-            if name not in self._flows:
-                return  # revoked in the same call: its next owner says it
-            self._trouble(
-                _out_of_range(name),
-                f"{name}: the committed offset does not exist any more (retention passed it, or the topic was made"
-                " anew); nothing was skipped. Stop the group and set the offset with kafka-consumer-groups"
-                " --reset-offsets, or set kafka.auto.offset.reset",
-            )
+            if name in self._flows:  # else revoked in the same call: its next owner says it
+                self._complaints.out_of_range(name)
         elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            # Said once, and nothing of it is fetched. That it is over is known when a record comes.
-            self._trouble(_topic_forbidden(message.topic()), refusal(error), halts=False)
+            self._complaints.topic_forbidden(message.topic(), error)
         elif code in NOT_TAKEN:
-            self._trouble("kafka", refusal(error))
+            self._complaints.say("kafka", refusal(error))
         elif code == KafkaError._FATAL or error.fatal():  # noqa: SLF001
             raise fatal(error)
         else:
             self._on_error(error)
             name = Partition(message.topic(), message.partition())
-            if name in self._flows:  # asked for again by the library
-                self._trouble(_unreadable(name), f"{name}: {refusal(error)}", halts=False)
+            if name in self._flows:
+                self._complaints.not_read(name, error)
 
     # ---- assignment, in callbacks of consume() ----------------------------------------------------------------------
 
@@ -367,8 +352,8 @@ class KafkaSource:
         self._errands.count_soon()
         self.has_joined = True
         self._tell(Assigned(told, asked_at if is_ours else None))
-        self._cure("kafka")
-        self._cure("kafka_client")
+        self._complaints.over("kafka")
+        self._complaints.over("kafka_client")
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Serve the mailbox in here until the loop has drained these partitions, or until the deadline."""
@@ -389,7 +374,7 @@ class KafkaSource:
         word = self._last_commit(consumer, commits)
         if isinstance(word, CommitRefused):
             detail = f"a leaving partition's last commit was refused, so some of its records repeat: {word}"
-            self._trouble("last_commit", detail, halts=False)
+            self._complaints.say("last_commit", detail, halts=False)
         self._let_go(stays)
 
     def _last_commit(self, consumer: Consumer, commits: Sequence[Commit]) -> Sequence[Commit] | CommitRefused:
@@ -432,11 +417,9 @@ class KafkaSource:
         """They are not ours any more, and what was wrong with them is their next owner's to say."""
         for stay in stays:
             del self._flows[stay.name]
-            self._cure(_out_of_range(stay.name))
-            self._cure(_unreadable(stay.name))
-            self._cure(_commit_refused(stay.name))
+            self._complaints.left(stay.name)
         for topic in {stay.topic for stay in stays} - {name.topic for name in self._flows}:
-            self._cure(_topic_forbidden(topic))
+            self._complaints.topic_read(topic)
 
     def _stays(self, partitions: Sequence[TopicPartition]) -> list[Assignment]:
         names = [Partition(partition.topic, partition.partition) for partition in partitions]
@@ -471,28 +454,27 @@ class KafkaSource:
         began = time.thread_time()
         try:
             answers = consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            return CommitRefused(refusal(error.args[0]))
+        except KafkaException as exception:
+            return CommitRefused(refusal(exception.args[0]))
         finally:
             self._spent("commit", time.thread_time() - began)
         acknowledged: list[Commit] = []
-        refused: dict[Partition, str] = {}
+        refused: dict[Partition, KafkaError] = {}
         for answer in answers:
             name = Partition(answer.topic, answer.partition)
             if answer.error is None:
                 self._flows[name].committed = current[name].next_offset
                 acknowledged.append(current[name])
-                self._cure(_commit_refused(name))
+                self._complaints.committed(name)
             else:
-                refused[name] = f"{name}: {refusal(answer.error)}"
+                refused[name] = answer.error
         if not acknowledged:
-            return CommitRefused(next(iter(refused.values())))
-        self._cure("kafka")
-        self._cure("last_commit")
-        for name, words in refused.items():
-            self._trouble(
-                _commit_refused(name), f"{words}; what is settled of it meanwhile repeats when it leaves", halts=False
-            )
+            name, error = next(iter(refused.items()))
+            return CommitRefused(f"{name}: {refusal(error)}")
+        self._complaints.over("kafka")
+        self._complaints.over("last_commit")
+        for name, error in refused.items():
+            self._complaints.commit_refused(name, error)
         return acknowledged
 
     # ---- backpressure -----------------------------------------------------------------------------------------------
@@ -509,27 +491,14 @@ class KafkaSource:
     # ---- telling ----------------------------------------------------------------------------------------------------
 
     def _hear_errand(self, event: PartitionCounts | Watermarks | Trouble | Cured) -> None:
-        match event:
-            case Trouble():
-                self._trouble(event.reason, event.detail, halts=event.halts)
-            case Cured():
-                self._cure(event.reason)
-            case _:
-                self._tell(event)
+        if isinstance(event, Trouble | Cured):
+            self._complaints.hear(event)
+        else:
+            self._tell(event)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE}:  # noqa: SLF001
-            self._trouble("kafka", f"{said(error)}: check kafka.bootstrap.servers, credentials and the brokers")
-
-    def _trouble(self, reason: str, detail: str, *, halts: bool = True) -> None:
-        if reason not in self._troubles:
-            self._troubles.add(reason)
-            self._tell(Trouble(reason, detail, halts))
-
-    def _cure(self, reason: str) -> None:
-        if reason in self._troubles:
-            self._troubles.discard(reason)
-            self._tell(Cured(reason))
+            self._complaints.say("kafka", f"{said(error)}: check kafka.bootstrap.servers, credentials and the brokers")
 
     def _tell(self, event: SourceEvent) -> None:
         self._call(self._listener, event)
@@ -548,19 +517,3 @@ def _resolve(waiting: asyncio.Future[Sequence[Commit]], word: Sequence[Commit] |
         waiting.set_exception(word)
     else:
         waiting.set_result(word)
-
-
-def _out_of_range(name: Partition) -> str:
-    return f"offset_out_of_range:{name}"
-
-
-def _unreadable(name: Partition) -> str:
-    return f"unreadable:{name}"
-
-
-def _topic_forbidden(topic: str) -> str:
-    return f"topic_forbidden:{topic}"
-
-
-def _commit_refused(name: Partition) -> str:
-    return f"commit_refused:{name}"
