@@ -167,6 +167,8 @@ class ControlPlane:
         self._start(
             "kwok", f"--kubeconfig={self.kubeconfig}", "--manage-all-nodes=true", f"--config={stages}",
             "--server-address=",
+            # By its default no lease is renewed: after 50 s a node seems lost, its pods are unready, and stay so.
+            "--node-lease-duration-seconds=40",
         )  # fmt: skip
 
     def _make_nodes(self) -> None:
