@@ -65,6 +65,10 @@ CONTROL_ATTRIBUTES: Final = frozenset(
 ATTRIBUTE_OPERATIONS: Final = frozenset({"$add", "$remove", "$update", "add", "remove", "inc"})
 """Keys that make a nested value an operation on the stored one: order matters and merging does not commute."""
 
+ADDED_TO: Final = frozenset({"subscription_groups", "push_tokens"})
+"""Attributes whose list says what changes, entry by entry, and leaves alone what it does not name: one list in place of
+another would be less than both (page "User attributes object")."""
+
 NESTED_WORDS: Final = frozenset(
     {
         "$add",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from connector.braze import ATTRIBUTE_OPERATIONS
+from connector.braze import ADDED_TO, ATTRIBUTE_OPERATIONS
 from connector.cost import EVENT_POINTS, attribute_points
 from connector.records import Outbound
 
@@ -71,6 +71,8 @@ def _is_plain(values: dict[str, Any]) -> bool:
     """Whether merging commutes with applying: no operation on the stored value, no deep merge."""
     if "_merge_objects" in values:
         return False  # whatever it holds itself: in one object with a neighbour it would merge the neighbour's values
+    if not ADDED_TO.isdisjoint(values):
+        return False
     if dict not in map(type, values.values()):  # nearly always
         return True
     return not any(type(value) is dict and not ATTRIBUTE_OPERATIONS.isdisjoint(value) for value in values.values())

@@ -8,6 +8,8 @@ from connector.records import Outbound
 from tests.sent_objects import attributes, event
 
 LANE = UserLane("u")
+GROUP = {"subscription_group_id": "g", "subscription_state": "subscribed"}
+OTHER_GROUP = {"subscription_group_id": "h", "subscription_state": "unsubscribed"}
 
 
 def by_express(offset: int, **values: object) -> Outbound:
@@ -51,6 +53,8 @@ def test_an_event_costs_one_point_and_a_trigger_none() -> None:
         ([{"n": {"inc": 1}}, {"n": {"inc": 1}}], 1),
         ([{"a": 1}, {"l": {"add": ["x"]}}], 1),
         ([{"_merge_objects": True, "a": {"b": 1}}, {"a": 1}], 1),
+        ([{"subscription_groups": [GROUP]}, {"subscription_groups": [OTHER_GROUP]}], 1),  # both are meant
+        ([{"a": 1}, {"push_tokens": [{"app_id": "a", "token": "t"}]}], 1),
         ([{"a": 1}], 1),
     ],
     ids=str,
