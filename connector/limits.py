@@ -199,6 +199,8 @@ class ClockWindow:
     def observe(self, seen: QuotaHeaders, now: float, at: float) -> None:  # noqa: ARG002
         """Never think that more is left than our share of what Braze says is left for all."""
         self._enter(at)  # a new window forgets what was reported of the old one
+        if seen.reset_in_s is not None and seen.reset_in_s < self._ends_in(at) - self.rate.per_s / 2:
+            return  # it is over (nearly, by Braze's clock): an answer that crossed the hour speaks of the one before
         if seen.remaining is not None and (seen.limit is None or seen.limit >= self.rate.requests / 2):
             self._reported = (seen.remaining, self._taken)
             self._burst = _CLOCK_BURST_SHARE  # of what is left for sure

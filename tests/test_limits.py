@@ -123,6 +123,21 @@ def test_what_braze_says_is_left_bounds_a_clock_window() -> None:
     assert taken == 10
 
 
+@pytest.mark.parametrize("reset", ["{hour}", "1"], ids=["epoch", "seconds"])
+def test_an_answer_that_comes_after_the_hour_does_not_bound_the_new_one(reset: str) -> None:
+    """Of a busy hour nothing is left at its end. Taken for the new one's, it would keep us still until the next."""
+    pool = Pool([Rate(1000, 3600.0)])
+    hour = AT - AT % 3600
+    pool.take(0.0, hour - 0.1)
+    late = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset.format(hour=hour)}
+
+    pool.observe(read_headers(late, hour + 0.1), 0.2, hour + 0.1)
+
+    assert pool.ready_at(0.2, hour + 0.1) == 0.2
+    pool.observe(QuotaHeaders(limit=1000, remaining=0, reset_in_s=3599.0), 0.3, hour + 0.2)
+    assert pool.ready_at(0.3, hour + 0.2) > 3599.0
+
+
 def spent(pool: Pool, since: float, until: float, hour: float) -> int:
     """Requests that leave meanwhile, if there is always more to send."""
     now, taken = since, 0
