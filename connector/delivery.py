@@ -526,14 +526,14 @@ class Delivery:
 
     def _cure(self, channel: Channel, outcome: Outcome, now: float) -> None:
         """An answer that is no refusal of ours ends the halt of its channel; a key that works ends both."""
-        if channel.halt is None or isinstance(outcome, Misconfigured):
+        if isinstance(outcome, Misconfigured):
             return
         if isinstance(outcome, Unreachable | Ambiguous | Throttled):
-            channel.halt.probe_at = now + self._policy.probe_s
+            if channel.halt is not None:
+                channel.halt.probe_at = now + self._policy.probe_s
             return
-        key_works = channel.halt.why.everything
         for each in self.channels:
-            if each is channel or (key_works and each.halt is not None and each.halt.why.everything):
+            if each.halt is not None and (each is channel or each.halt.why.everything):
                 each.halt = None
                 for waiting in each.waiting_again():
                     each.again(waiting, now)

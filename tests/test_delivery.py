@@ -785,6 +785,18 @@ def test_a_missing_permission_halts_one_endpoint_and_its_cure_is_its_own() -> No
     assert stage.delivery.trigger.halt is None
 
 
+def test_a_new_key_that_lacked_a_permission_first_cures_both_channels_in_the_end() -> None:
+    """The other one may have nothing to ask with, and would be halted for as long as this one is busy."""
+    stage = Stage()
+    stage.delivery.batcher.add_events(distinct(1), stage.now)
+    for refusal in (KEY_REFUSED, DENIED):
+        stage.answer(stage.sent(), refusal)
+        stage.now += 15.0
+    stage.answer(stage.sent(), ACCEPTED)
+
+    assert [channel.halt for channel in stage.delivery.channels] == [None, None]
+
+
 def test_a_halt_remembers_when_it_began() -> None:
     stage = Stage()
     stage.delivery.batcher.add_events(distinct(1), stage.now)
