@@ -536,7 +536,8 @@ class Delivery:
             if each.halt is not None and (each is channel or each.halt.why.everything):
                 each.halt = None
                 for waiting in each.waiting_again():
-                    each.again(waiting, now)
+                    is_paced = waiting.is_paced and waiting.due > now
+                    each.again(waiting, waiting.due if is_paced else now, is_paced=is_paced)
 
 
 def _cut_between_users(load: Sequence[Piece]) -> int | None:

@@ -374,6 +374,26 @@ def test_halves_that_wait_for_their_minute_keep_no_others_waiting() -> None:
     assert offsets(stage.sent()) == [100]
 
 
+def test_halves_wait_for_their_minute_also_when_a_halt_ends() -> None:
+    stage = Stage(halvings_per_min=2, requests_max=2, limit=TrackLimit(8))
+    bad = distinct(16)
+    for each in bad:
+        each.object["name"] = f"unlike-{each.offset}"
+    stage.delivery.batcher.add_events(bad, stage.now)
+    while (request := stage.request()) is not None:
+        stage.answer(request, REFUSED)
+    stage.delivery.batcher.add_attributes([attributes("innocent", 100)], stage.now)
+    stage.answer(stage.sent(), DENIED)
+    stage.now += 15.0
+    probe = stage.sent()
+    assert offsets(probe) == [100]
+    stage.answer(probe, ACCEPTED)
+
+    assert stage.request() is None
+    stage.delivery.batcher.add_attributes([attributes("another", 101)], stage.now)
+    assert offsets(stage.sent()) == [101]
+
+
 @pytest.mark.parametrize("campaigns", ["at_least_once", "at_most_once"])
 def test_a_502_is_a_doubt_where_once_is_the_most(campaigns: Literal["at_least_once", "at_most_once"]) -> None:
     stage = Stage(campaigns=campaigns)
