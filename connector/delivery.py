@@ -160,7 +160,9 @@ class Delivery:
                 return request
         return None
 
-    def next_due(self, now: float, at: float, *, may_send: bool = True) -> float | None:
+    def next_due(
+        self, now: float, at: float, *, may_send: bool = True, coming: Collection[Endpoint] = ()
+    ) -> float | None:
         """Monotonic time at which `next_request` may have something that it does not have now; None: only on news.
 
         The channels learn from when and until when the quota alone will have kept something.
@@ -169,10 +171,11 @@ class Delivery:
             now: Monotonic seconds.
             at: Epoch seconds.
             may_send: False: nothing leaves, and the quota is not what keeps it.
+            coming: As `next_request` was told, or it would be asked again at once for what still waits for company.
         """
         soonest: float | None = None
         for channel in self.channels:
-            due = self._due(channel, now, at) if may_send else None
+            due = self._due(channel, now, at, more_is_coming=channel.endpoint in coming) if may_send else None
             if due is None:
                 channel.awaits_quota(now, now, now)
                 continue
@@ -183,7 +186,7 @@ class Delivery:
                 soonest = due
         return soonest
 
-    def _due(self, channel: Channel, now: float, at: float) -> float | None:
+    def _due(self, channel: Channel, now: float, at: float, *, more_is_coming: bool) -> float | None:
         feed = self._feed(channel)
         due = channel.again_due()
         if channel.halt is not None:
@@ -192,7 +195,7 @@ class Delivery:
             due = now if due is not None else feed.next_due(1.0, now)
             return None if due is None else max(due, channel.halt.probe_at)
         if channel.has_slot:
-            batch = feed.next_due(channel.pool.headroom(now, at), now)
+            batch = feed.next_due(0.0 if more_is_coming else channel.pool.headroom(now, at), now)
             if batch is not None and (due is None or batch < due):
                 return batch
         return due

@@ -13,12 +13,13 @@ Backpressure: whatever is not settled counts against the source's bounds, which 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from connector import gauges
 from connector.books import Account, Books
+from connector.braze import Endpoint
 from connector.breaker import BreakerPolicy
 from connector.committer import Committer
 from connector.conclusion import Conclusion
@@ -444,12 +445,11 @@ class Pipeline:
     def _send(self) -> None:
         """Put on the wire whatever may leave now, and set the timer for what may leave later."""
         began, now, at = self._stopwatch.begin(), self._clock.now(), self._clock.at()
+        coming = self._intake.endpoints() if self._takes_in else frozenset[Endpoint]()
         sent = 0
         while sent < self._policy.turn_records and self.committer.may_send():
             done = Conclusion()
-            request = self.delivery.next_request(
-                now, at, done, draining=self._stopping, coming=self._intake.endpoints() if self._takes_in else ()
-            )
+            request = self.delivery.next_request(now, at, done, draining=self._stopping, coming=coming)
             self.settlement.conclude(done, at)
             if request is None:
                 break
@@ -458,14 +458,14 @@ class Pipeline:
                 self.telemetry.observe("braze_request_objects", (len(request.load),), request.endpoint)
             self._spawn(self._exchange.attempt(request))
             sent += request.record_count
-        self._arm(now, at)
+        self._arm(now, at, coming)
         self._stopwatch.spent("pack", began)
 
-    def _arm(self, now: float, at: float) -> None:
+    def _arm(self, now: float, at: float, coming: Collection[Endpoint]) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = self.delivery.next_due(now, at, may_send=self.committer.may_send())
+        due = self.delivery.next_due(now, at, may_send=self.committer.may_send(), coming=coming)
         if due is not None and due != float("inf"):
             self._timer = self._loop.call_later(max(due - now, 0.001), self._wake)
 

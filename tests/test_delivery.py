@@ -1035,6 +1035,7 @@ def test_draining_and_more_to_come_decide_about_an_unfilled_batch() -> None:
     stage.delivery.batcher.add_events(distinct(1), stage.now)
 
     assert stage.delivery.next_request(stage.now, stage.at, stage.done, coming={Endpoint.TRACK}) is None
+    assert stage.delivery.next_due(stage.now, stage.at, coming={Endpoint.TRACK}) == stage.now + 1.0  # not at once
     # What comes for the other endpoint is not waited for: a trigger does not linger for a backlog of audiences.
     campaigns = Stage()
     campaigns.delivery.campaigns._linger_s = 1.0
