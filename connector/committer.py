@@ -1,8 +1,8 @@
 """Commits and the lease that they renew: what Kafka's coordinator hears of us, and what we may do by its word.
 
 Asynchronous, without I/O of its own. One commit at a time; whoever wants one while another is on its way joins the
-next. Every acknowledged commit renews the lease under which anything is sent; when nothing is there to be committed, an
-ageing lease is renewed by saying the same again.
+next. Every acknowledged commit renews the lease under which anything is sent; when nothing is there to be committed (or
+nothing that Kafka takes), an ageing lease is renewed by saying the same again.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Committer:
         self._lease = Lease(lease_s)
         self._lease_lost = False
         self._refusal = ""
+        self._not_taken: set[Assignment] = set()  # stays of which Kafka did not take the last commit
         self._clock = clock
         self._telemetry = telemetry
         self._troubles = troubles
@@ -90,13 +91,16 @@ class Committer:
         try:
             acknowledged = await self._source.commit(commits)
         except CommitRefused as refusal:
+            self._not_taken.update(commit.stay for commit in commits)
             self._telemetry.count("commit_failures_total")
             self._refuse(str(refusal))
             return
         began = self._stopwatch.begin()
         if acknowledged:
             self._take(asked)
-        refused = {commit.stay for commit in commits} - {commit.stay for commit in acknowledged}
+        taken = {commit.stay for commit in acknowledged}
+        refused = {commit.stay for commit in commits} - taken
+        self._not_taken = (self._not_taken - taken | refused) & self._books.accounts.keys()
         if not refused.isdisjoint(self._books.accounts):
             self._telemetry.count("commit_failures_total")  # of one partition; the others' went well
         self._acknowledge(acknowledged, versions)
@@ -132,10 +136,13 @@ class Committer:
                 await asyncio.sleep(0)
                 began = self._stopwatch.begin()
         commits = [each for each in written if each.stay in books.accounts and each.stay not in self.leaving]
-        if not commits and self._lease.is_ageing(self._clock.boot()):
-            idle = [account for stay, account in books.accounts.items() if stay not in self.leaving][:1]
-            commits = [books.commit_of(account, at_ms, closed=False) for account in idle]
-            versions |= {account.stay: account.ledger.version for account in idle}
+        told = {commit.stay for commit in commits}
+        if told <= self._not_taken and (told or self._lease.is_ageing(self._clock.boot())):
+            # With what Kafka may not take for its own sake goes what it takes: or one partition ends the lease of all.
+            idle = [account for stay, account in books.accounts.items() if stay not in told | self.leaving]
+            for account in sorted(idle, key=lambda account: account.stay in self._not_taken)[:1]:
+                commits.append(books.commit_of(account, at_ms, closed=False))
+                versions[account.stay] = account.ledger.version
         self._source.hold_back(books.held_back())
         if books.cut_offsets > cut:
             self._telemetry.count("offset_map_cut_total", books.cut_offsets - cut)

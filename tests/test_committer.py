@@ -8,11 +8,13 @@ import json
 from collections.abc import Sequence
 from random import Random
 
+import pytest
+
 from connector.books import Books
 from connector.committer import Committer
 from connector.offset_map import OffsetMap, encode
 from connector.ports import Commit, CommitRefused, StayStart
-from connector.records import Assignment, Kind
+from connector.records import Assignment, Fate, Kind
 from connector.simulation.virtual_time import VirtualClock, VirtualLoop, run_virtually
 from connector.telemetry import Telemetry
 from connector.troubles import Troubles
@@ -33,7 +35,10 @@ class Kafka:
         self.asked += commits
         if self.refusal:
             raise CommitRefused(self.refusal)
-        return [commit for commit in commits if not self._stays or commit.stay in self._stays]
+        taken = [commit for commit in commits if not self._stays or commit.stay in self._stays]
+        if not taken:
+            raise CommitRefused("Kafka says OFFSET_METADATA_TOO_LARGE")
+        return taken
 
     def hold_back(self, stays: frozenset[Assignment]) -> None:
         assert not stays
@@ -57,6 +62,30 @@ async def test_a_partition_that_kafka_refuses_alone_is_counted() -> None:
 
     assert [account.is_sealed for account in books.accounts.values()] == [False, True]
     assert telemetry.value("commit_failures_total") == 1
+
+
+@pytest.mark.parametrize("has_news", [True, False])
+def test_a_partition_that_kafka_refuses_alone_lets_no_lease_end(*, has_news: bool) -> None:
+    """Nothing would be sent any more, of none: and so no other partition would ever have news that could renew it."""
+
+    async def play() -> list[bool]:
+        refused, other = (Assignment("audiences", partition, 1) for partition in (0, 1))
+        books = Books({"audiences": Kind.AUDIENCE}, 5.0)
+        for stay in (refused, other):
+            books.open(StayStart(stay, 0, ""), 0.0, 0)
+        if has_news:
+            books.admit(books.accounts[refused], [Consumed(refused, 0)])
+            books.settle_one(refused, 0, Fate.SKIPPED)
+        commits = committer(Kafka(other), books, Telemetry(output=None))
+        commits.renew(0.0)
+        held: list[bool] = []
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            await commits.commit()
+            held.append(commits.may_send())
+        return held
+
+    assert all(run_virtually(VirtualLoop(), play()))
 
 
 class Refused:
