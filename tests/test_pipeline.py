@@ -466,3 +466,17 @@ def test_work_that_only_the_quota_keeps_is_told_as_waiting_for_it() -> None:
     lasted = max(track) - min(track)
     assert lasted > 20
     assert 0.9 * lasted < waited < lasted + 0.01
+
+
+def test_an_hour_that_begins_because_a_clock_is_set_is_used_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When to look again was reckoned by the clock that was wrong."""
+    set_s = 3600 - EPOCH % 3600
+
+    def at(self: VirtualClock) -> float:
+        return EPOCH + self.now() + (set_s if self.now() > 6.0 else 0.0)
+
+    monkeypatch.setattr(VirtualClock, "at", at)
+    history = play(calm(requests=20, per_s=3600.0, records=200, span_s=2.0, users=40))
+
+    assert judge(history) == []
+    assert arrivals(history)[-1] < set_s + 10.0
