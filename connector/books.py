@@ -43,7 +43,8 @@ _CLOCKS_DIFFER_MS: int = 1_000
 """The last owner told by his clock until when we wait. Clocks that are kept by NTP differ by less."""
 
 _ASKED_MAX: int = 8
-"""Commits without an answer that are remembered: while the coordinator is away one is tried about every second."""
+"""Commits that are remembered, the acknowledged one and the latest without an answer: while the coordinator is away one
+is tried about every second."""
 
 
 @dataclass(slots=True)
@@ -107,7 +108,7 @@ class Account:
         self.is_sealed = False
         self.settle_until_ms = 0
         # What Kafka holds for this partition is one of these: the last acknowledged commit, or one that had no answer.
-        self._asked: deque[tuple[int, str]] = deque([(start.offset, start.metadata or FIRST_METADATA)], _ASKED_MAX)
+        self._asked: deque[tuple[int, str]] = deque([(start.offset, start.metadata or FIRST_METADATA)])
         self._marks: deque[tuple[int, int]] = deque()  # (first offset of a chunk, its timestamp), ascending
 
     def has_room(self, records: int, end: int) -> bool:
@@ -143,7 +144,14 @@ class Account:
 
     def ask(self, commit: Commit) -> None:
         """A commit is on its way to Kafka."""
-        self._asked.append((commit.next_offset, commit.metadata))
+        asked = (commit.next_offset, commit.metadata)
+        if asked == self._asked[-1]:
+            return
+        self._asked.append(asked)
+        if len(self._asked) > _ASKED_MAX:
+            del self._asked[
+                1
+            ]  # not the acknowledged one: if Kafka is away, nothing that was asked since has reached it
 
     def acknowledge(self, commit: Commit) -> None:
         """Kafka holds it: no earlier one can be the last."""
@@ -151,7 +159,7 @@ class Account:
         said = (commit.next_offset, commit.metadata)
         while self._asked and self._asked[0] != said:
             self._asked.popleft()
-        if not self._asked:  # it had been pushed out by later ones
+        if not self._asked:  # later ones had taken its place
             self._asked.append(said)
 
     @property

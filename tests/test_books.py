@@ -128,6 +128,39 @@ def test_a_commit_that_had_no_answer_may_be_the_one_that_kafka_holds() -> None:
     assert [r.offset() for r in books.admit(account, consumed(account.stay, *range(4, 10)))] == [7]
 
 
+def test_however_often_kafka_takes_no_commit_it_may_hold_the_last_that_it_took() -> None:
+    """A coordinator that is away until the session is over is asked more often than all that is asked can be kept."""
+    books = Books(KINDS, 5.0)
+    account = opened(books, EVENTS, left=FIRST_METADATA)
+    books.admit(account, consumed(EVENTS, *range(30)))
+    for offset in range(1, 30):
+        books.settle_one(EVENTS, offset, Fate.DELIVERED)
+        last = books.commit_of(account, AT_MS, closed=False)
+        if offset == 5:
+            account.acknowledge(last)
+            taken = last
+    books.close([EVENTS])
+
+    account = back(books, taken.next_offset, taken.metadata)
+
+    assert [r.offset() for r in books.admit(account, consumed(account.stay, *range(30)))] == [0]
+
+
+def test_to_ask_the_same_again_makes_nothing_forgotten_that_was_asked_before() -> None:
+    books = Books(KINDS, 5.0)
+    account = opened(books, EVENTS, left=FIRST_METADATA)
+    settled_all_but(books, account, 4, of=10)
+    before = books.commit_of(account, AT_MS, closed=False)
+    books.settle_one(EVENTS, 4, Fate.DELIVERED)
+    for _ in range(30):
+        books.commit_of(account, AT_MS, closed=False)
+    books.close([EVENTS])
+
+    account = back(books, before.next_offset, before.metadata)
+
+    assert not books.admit(account, consumed(account.stay, *range(4, 10)))
+
+
 @pytest.mark.parametrize("committed", [(0, ""), (3, FIRST_METADATA), (0, encode(OffsetMap(((1, 2),)), 0).text)])
 def test_once_somebody_else_has_committed_nothing_is_remembered(committed: tuple[int, str]) -> None:
     books = Books(KINDS, 5.0)
