@@ -65,6 +65,9 @@ CONTROL_ATTRIBUTES: Final = frozenset(
 ATTRIBUTE_OPERATIONS: Final = frozenset({"$add", "$remove", "$update", "add", "remove", "inc"})
 """Keys that make a nested value an operation on the stored one: order matters and merging does not commute."""
 
+STEPS: Final = frozenset({"inc", "$add"})
+"""Of these operations those that change more when they are applied twice: an array's `add` takes a value once."""
+
 ADDED_TO: Final = frozenset({"subscription_groups", "push_tokens"})
 """Attributes whose list says what changes, entry by entry, and leaves alone what it does not name: one list in place of
 another would be less than both (page "User attributes object")."""

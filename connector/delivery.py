@@ -405,7 +405,7 @@ class Delivery:
             # Some of the suspects were accepted, and sending those again repeats them.
             detail = "refused or accepted with its neighbours: Braze did not say which"
             suspects = self._bury_doubtful(request, suspects, detail, done)
-            done.may_double += sum(1 for piece in suspects if piece.array != "attributes")
+            done.may_double += sum(piece.may_double for piece in suspects)
         self._halve(request, suspects, now, done, lone="refused")
 
     def _halve(self, request: Request, load: list[Piece], now: float, done: Conclusion, *, lone: Reason) -> None:
@@ -442,7 +442,7 @@ class Delivery:
         """Nobody knows whether it was applied: attributes again, events and triggers as the operator chose."""
         request.may_be_applied = True
         load = self._bury_doubtful(request, request.load, "no clear answer: applied or not, nobody knows", done)
-        done.may_double += sum(1 for piece in load if piece.array != "attributes")
+        done.may_double += sum(piece.may_double for piece in load)
         self._keep(request, load, now, now + self._backoff_s(request))
 
     def _park(self, request: Request, now: float, done: Conclusion) -> None:

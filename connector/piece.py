@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from connector.braze import ADDED_TO, ATTRIBUTE_OPERATIONS
+from connector.braze import ADDED_TO, ATTRIBUTE_OPERATIONS, STEPS
 from connector.cost import EVENT_POINTS, attribute_points
 from connector.records import Outbound
 
@@ -52,6 +52,15 @@ class Piece:
         written = records[0].object if len(records) == 1 else merged(records)
         self.encoded = orjson.dumps(written)
         self.points = EVENT_POINTS if array == "events" else attribute_points(written) if array == "attributes" else 0
+
+    @property
+    def may_double(self) -> bool:
+        """Whether Braze does more when it gets this twice: an event, a message, a step of a stored value."""
+        if self.array != "attributes":
+            return True
+        # A step is never merged, and nothing nested goes by the express lane.
+        values = () if len(self.records) > 1 or self.records[0].encoded is not None else self.records[0].object.values()
+        return any(type(value) is dict and not STEPS.isdisjoint(value) for value in values)
 
 
 def merged(records: Sequence[Outbound]) -> dict[str, Any]:

@@ -598,6 +598,17 @@ def test_events_without_an_answer_die_if_the_operator_says_so_and_attributes_nev
     assert stage.done.may_double == 0
 
 
+@pytest.mark.parametrize(
+    "value", [{"inc": 1}, {"$add": [{"id": 1}]}, {"add": ["a"]}, {"inc": 1, "add": []}, {"a": 1}, 1]
+)
+def test_a_step_of_an_attribute_without_an_answer_is_counted_as_what_may_double(value: Any) -> None:
+    stage = Stage()
+    stage.delivery.batcher.add_attributes([attributes("u", 0, visits=value, plain=True)], stage.now)
+    stage.answer(stage.sent(), TIME_OUT)
+
+    assert stage.done.may_double == (isinstance(value, dict) and not value.keys().isdisjoint({"inc", "$add"}))
+
+
 def test_triggers_without_an_answer_are_sent_again_and_counted() -> None:
     stage = Stage(ambiguous_events="dead_letter")
     stage.delivery.campaigns.add([trigger("u", 0), trigger("v", 1)], stage.now)
