@@ -28,9 +28,12 @@ from connector.records import Assignment, Fate, KafkaRecord, Kind, Outbound, Top
 _HEAD_CHARS: int = 100
 """More than a map takes in front of its offsets and behind them."""
 
+_CLAIMED_CHARS_MAX: int = 1_200
+"""For the claims in a map: sixteen requests' of the most scattered backlog, or those of a single one, however many."""
+
 SETTLED_CHARS_MAX: dict[Kind, int] = {
     Kind.EVENT: METADATA_CHARS_MAX - _HEAD_CHARS,
-    Kind.CAMPAIGN: METADATA_CHARS_MAX - _HEAD_CHARS - 900,  # of which claims have room, a request's at the least
+    Kind.CAMPAIGN: METADATA_CHARS_MAX - _HEAD_CHARS - _CLAIMED_CHARS_MAX,
 }
 """On topics whose map must not be cut, a partition takes only so much that what a commit has to tell of settled offsets
 stays shorter than this, whatever is settled first."""
@@ -357,14 +360,25 @@ class Books:
             return False
         for stay, claimed in offsets.items():
             self.accounts[stay].ledger.claim(claimed)
-        until = 2**42  # of the length that any time will have
-        accounts = [self.accounts[stay] for stay in offsets]
-        for account in accounts:
-            encoded = encode(account.offset_map(until, self._writer, closed=True), account.ledger.committable)
-            if encoded.cut or len(encoded.text) > METADATA_CHARS_MAX:
-                self.unclaim(records)
-                return False
+        if not all(self._has_room_for_claims(self.accounts[stay], len(claimed)) for stay, claimed in offsets.items()):
+            self.unclaim(records)
+            return False
         return True
+
+    def _has_room_for_claims(self, account: Account, new: int) -> bool:
+        """Whether a commit can tell of an account's claims, and go on to while the rest is settled.
+
+        Args:
+            account: Whose.
+            new: How many of them were not there before. Where there are no others, what is settled by now decides: if
+                nothing could be claimed, nothing could be sent that makes the map shorter.
+        """
+        ledger, until = account.ledger, 2**42  # of the length that any time will have
+        claims = encode(OffsetMap(claimed=ledger.claimed()), ledger.committable)
+        if ledger.claim_count > new and len(claims.text) > _CLAIMED_CHARS_MAX:
+            return False
+        whole = encode(account.offset_map(until, self._writer, closed=True), ledger.committable)
+        return not whole.cut and len(whole.text) <= METADATA_CHARS_MAX
 
     def unclaim(self, records: Iterable[Outbound]) -> None:
         """These surely were not sent: whoever comes next may."""

@@ -189,6 +189,11 @@ class Ledger:
         taken = [offset for offset in offsets if self._claims.pop(offset, None) is not None]
         self._version += bool(taken)
 
+    @property
+    def claim_count(self) -> int:
+        """How many claims there are of this life."""
+        return len(self._claims)
+
     def holds_claim(self, offset: int) -> bool:
         """Whether an acknowledged commit tells that the (open) offset is claimed."""
         version = self._claims.get(offset)

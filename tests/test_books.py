@@ -600,6 +600,25 @@ def test_what_stays_open_does_not_stop_what_comes_behind_it(parked: int, behind:
     assert account.ledger.committable == 0
 
 
+@pytest.mark.parametrize("requests", [1, 16, 64])
+def test_what_is_settled_while_many_triggers_are_claimed_still_has_room(requests: int) -> None:
+    """Thousands may expire at once. What was cut would be sent again, and once is the most."""
+    books, account, rng = filled(CAMPAIGNS)
+    waiting = rng.sample(range(account.ledger.next_offset), account.ledger.next_offset)
+
+    granted = 0
+    for _ in range(requests):
+        if books.claim([trigger(f"u{offset}", offset) for offset in waiting[-50:]]):
+            del waiting[-50:]
+            granted += 1
+    for offset in waiting[::2]:
+        books.settle_one(CAMPAIGNS, offset, Fate.SKIPPED)
+    books.commit_of(account, AT_MS, closed=False)
+
+    assert granted >= min(requests, 16)
+    assert books.cut_offsets == 0
+
+
 def test_however_full_a_map_is_a_trigger_can_be_claimed() -> None:
     """Or nothing could be sent any more that would make it shorter."""
     books, account, rng = filled(CAMPAIGNS)
