@@ -152,9 +152,8 @@ class Account:
             return
         self._asked.append(asked)
         if len(self._asked) > _ASKED_MAX:
-            del self._asked[
-                1
-            ]  # not the acknowledged one: if Kafka is away, nothing that was asked since has reached it
+            # Not the acknowledged one: if Kafka is away, nothing that was asked since has reached it.
+            del self._asked[1]
 
     def acknowledge(self, commit: Commit) -> None:
         """Kafka holds it: no earlier one can be the last."""
