@@ -190,7 +190,7 @@ class Exchange:
         """End troubles with Braze where nothing is left that could tell of their end: its partitions have left."""
         self._delivery.forget_halts()
         self._tell_halts()
-        if self._failures and len(self._delivery.idle) == len(self._delivery.channels):
+        if self._failures and len(self._delivery.departures.idle) == len(self._delivery.channels):
             self._failures = 0
             self._troubles.end("braze_outage")
 

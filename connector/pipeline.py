@@ -314,7 +314,7 @@ class Pipeline:
 
     def _waits(self) -> dict[str, str]:
         now = self._clock.now()
-        return self.delivery.waits(now) | self._stays.waits(now)
+        return self.delivery.departures.waits(now) | self._stays.waits(now)
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
@@ -449,7 +449,7 @@ class Pipeline:
         sent = 0
         while sent < self._policy.turn_records and self.committer.may_send():
             done = Conclusion()
-            request = self.delivery.next_request(now, at, done, draining=self._stopping, coming=coming)
+            request = self.delivery.departures.next_request(now, at, done, draining=self._stopping, coming=coming)
             self.settlement.conclude(done, at)
             if request is None:
                 break
@@ -465,7 +465,7 @@ class Pipeline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = self.delivery.next_due(now, at, may_send=self.committer.may_send(), coming=coming)
+        due = self.delivery.departures.next_due(now, at, may_send=self.committer.may_send(), coming=coming)
         if due is not None and due != float("inf"):
             self._timer = self._loop.call_later(max(due - now, 0.001), self._wake)
 

@@ -283,10 +283,10 @@ def fuzz_replies(rng: Random) -> None:
 
     for turn in range(2_000):
         done = Conclusion()
-        request = delivery.next_request(now, AT_MS / 1000 + now, done)
+        request = delivery.departures.next_request(now, AT_MS / 1000 + now, done)
         take(done)
         if request is None:
-            due = delivery.next_due(now, AT_MS / 1000 + now)
+            due = delivery.departures.next_due(now, AT_MS / 1000 + now)
             if due is None:
                 break
             now = max(due, now + 0.001)

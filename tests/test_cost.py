@@ -12,8 +12,8 @@ from connector.cost import attribute_points
 from connector.double.settings import DoubleSettings
 from connector.double.workspace import Origin, Workspace
 from connector.records import Kind
+from tests.delivery_stage import ACCEPTED, Stage, named
 from tests.sent_objects import attributes, event, trigger
-from tests.test_delivery import ACCEPTED, Stage, named
 
 OBJECTS: list[tuple[dict[str, Any], int]] = [
     ({"external_id": "u"}, 0),

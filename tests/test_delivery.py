@@ -1,4 +1,8 @@
-from collections.abc import Callable, Iterable
+"""What answers mean: who is delivered, who dies, what is asked again, what halts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import orjson
@@ -7,189 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from connector.batching import Batcher, TrackLimit
+from connector.batching import TrackLimit
 from connector.braze import Endpoint
-from connector.campaigns import CampaignBatcher
 from connector.conclusion import Conclusion
-from connector.delivery import Delivery, DeliveryPolicy
-from connector.limits import Pool, Rate
-from connector.outcomes import CALLED_OFF, Attempt, NoReply, Reply, RetryPolicy
+from connector.outcomes import CALLED_OFF, Attempt, NoReply, Reply
 from connector.records import Assignment, Outbound
 from connector.request import Request
 from tests.cycles import found_by_the_collector
+from tests.delivery_stage import (
+    ACCEPTED,
+    DENIED,
+    KEY_REFUSED,
+    NO_CONNECTION,
+    OTHER_AUDIENCES,
+    PAUSED,
+    REFUSED,
+    THROTTLED,
+    TIME_OUT,
+    TOO_MANY,
+    UNAVAILABLE,
+    Stage,
+    culprits,
+    distinct,
+    named,
+    offsets,
+    reply,
+)
 from tests.sent_objects import AUDIENCES, CAMPAIGNS, EVENTS, attributes, event, trigger
-
-AT = 1_790_000_000.0
-OTHER_AUDIENCES = Assignment("audiences", 1, 1)
-NOT_VALID = "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields."
-
-
-def reply(status: int, **body: Any) -> Reply:
-    return Reply(status, {}, orjson.dumps(body))
-
-
-ACCEPTED = reply(201, message="success")
-REFUSED = reply(400, message="something in here is bad")
-TOO_MANY = reply(400, message="Max Input Length Exceeded")
-UNAVAILABLE = reply(503)
-KEY_REFUSED = reply(401, message="Invalid API key: x")
-DENIED = reply(403, message="Access Denied")
-THROTTLED = Reply(429, {"x-ratelimit-retry-after": "2"}, b"")
-TIME_OUT = NoReply(sent=True, cause="time-out")
-NO_CONNECTION = NoReply(sent=False, cause="connection refused")
-PAUSED = reply(400, message="The campaign is paused. Resume the campaign in order for trigger requests to take effect.")
-
-
-def named(status: int, *places: tuple[str, int], **more: Any) -> Reply:
-    errors = [{"type": "BAD", "input_array": array, "index": index} for array, index in places]
-    message = "success" if status < 300 else NOT_VALID
-    return reply(status, message=message, errors=errors, **more)
-
-
-class Stage:
-    """A delivery with plenty of quota, a clock that the test moves, and what became of every record."""
-
-    def __init__(
-        self,
-        *,
-        ambiguous_events: Literal["retry", "dead_letter"] = "retry",
-        campaigns: Literal["at_least_once", "at_most_once"] = "at_least_once",
-        halvings_per_min: int = 10**6,
-        limit: TrackLimit | None = None,
-        settle_s: float = 0.0,
-        parked_max: int = 100,
-        requests_max: int = 8,
-        max_age_s: float | None = None,
-        rate: Rate | None = None,
-    ) -> None:
-        self.delivery = Delivery(
-            Batcher(limit or TrackLimit(), settle_s, linger_s=0.0),
-            CampaignBatcher(0.0, max_age_s, parked_max),
-            Pool([rate or Rate(10**9, 1.0)]),
-            Pool([Rate(10**9, 1.0)]),
-            DeliveryPolicy(
-                track_requests_max=requests_max,
-                trigger_requests_max=requests_max,
-                ambiguous_events=ambiguous_events,
-                campaigns=campaigns,
-                halvings_per_min=halvings_per_min,
-                retry=RetryPolicy(1.0, 8.0),
-                probe_s=10.0,
-            ),
-            jitter=lambda: 0.5,
-        )
-        self.now = 100.0
-        self.requests = 0
-        self.done = Conclusion()
-        for stay in (AUDIENCES, OTHER_AUDIENCES, EVENTS, CAMPAIGNS):
-            self.delivery.welcome(stay)
-
-    @property
-    def at(self) -> float:
-        return AT + self.now
-
-    def request(self) -> Request | None:
-        """The next request that may leave now, as the transport would send it."""
-        request = self.delivery.next_request(self.now, self.at, self.done)
-        if request is not None:
-            self.requests += 1
-            request.body()
-        else:
-            due = self.delivery.next_due(self.now, self.at)
-            assert due is None or due > self.now  # or its caller would spin
-        return request
-
-    def sent(self) -> Request:
-        request = self.request()
-        assert request is not None
-        return request
-
-    def answer(self, request: Request, attempt: Attempt) -> Conclusion:
-        done = self.delivery.conclude(request, attempt, self.now, self.at)
-        self.done.delivered += done.delivered
-        self.done.coalesced += done.coalesced
-        self.done.dead += done.dead
-        self.done.skipped += done.skipped
-        self.done.may_double += done.may_double
-        return done
-
-    def run(self, braze: Callable[[Request], Attempt], *, longest: int = 500) -> None:
-        """Send and answer until nothing is left to be sent."""
-        for _ in range(longest):
-            request = self.request()
-            if request is not None:
-                self.answer(request, braze(request))
-                continue
-            due = self.delivery.next_due(self.now, self.at)
-            if due is None:
-                return
-            self.now = due
-        raise AssertionError(f"still sending after {longest} turns")
-
-    @property
-    def delivered(self) -> list[int]:
-        return [record.offset for record in self.done.delivered]
-
-    @property
-    def dead(self) -> list[tuple[int, str]]:
-        return [(letter.record.offset, letter.reason) for letter in self.done.dead]
-
-
-def offsets(request: Request) -> list[int]:
-    assert request.record_count == len(request.records)
-    return [record.offset for record in request.records]
-
-
-def culprits(*bad: int) -> Callable[[Request], Attempt]:
-    """A Braze that refuses every request with one of these records, without a word on which it is."""
-    return lambda request: REFUSED if set(bad) & set(offsets(request)) else ACCEPTED
-
-
-def distinct(count: int) -> list[Outbound]:
-    return [event(f"u{n}", n) for n in range(count)]
-
-
-# ---- waiting for the quota -------------------------------------------------------------------------------------------
-
-
-def test_what_is_ready_waits_for_the_quota_until_it_is_allowed_and_no_longer() -> None:
-    stage = Stage(rate=Rate(1, 10.0))
-    stage.delivery.batcher.add_events(distinct(80), stage.now)
-    stage.sent()
-    assert stage.request() is None
-
-    stage.now += 4
-    assert stage.request() is None  # looked at again meanwhile, for whatever reason
-    stage.now += 6.5  # half a second late, which is not the quota's fault
-    assert len(stage.sent().load) == 5
-
-    assert stage.delivery.track.quota_wait_s(stage.now) == pytest.approx(10)
-    assert stage.request() is None
-    stage.now += 100
-    assert stage.delivery.track.quota_wait_s(stage.now) == 0  # there is nothing to be sent
-    assert stage.delivery.trigger.quota_wait_s(stage.now) == 0
-
-
-def test_what_may_not_leave_for_another_reason_does_not_wait_for_the_quota() -> None:
-    stage = Stage(rate=Rate(1, 10.0))
-    stage.delivery.batcher.add_events(distinct(80), stage.now)
-    stage.sent()
-    stage.delivery.next_due(stage.now, stage.at)
-
-    stage.now += 1
-    assert stage.delivery.next_due(stage.now, stage.at, may_send=False) is None
-    stage.now += 20
-
-    assert stage.delivery.track.quota_wait_s(stage.now) == pytest.approx(1)
-
-
-def test_work_that_lingers_waits_for_the_quota_from_its_own_time_on() -> None:
-    track = Stage().delivery.track
-
-    track.awaits_quota(due=103, allowed=110, now=100)
-
-    assert [track.quota_wait_s(now) for now in (102, 105, 108, 120)] == [0, 2, 3, 2]
-
 
 # ---- accepted --------------------------------------------------------------------------------------------------------
 
@@ -203,14 +51,6 @@ def test_what_is_accepted_is_delivered_and_the_older_of_an_object_are_coalesced(
     assert [record.offset for record in done.delivered] == [2]
     assert [record.offset for record in done.coalesced] == [0, 1]
     assert stage.delivery.track.in_hand == 0
-
-
-def test_campaigns_are_served_before_audiences() -> None:
-    stage = Stage()
-    stage.delivery.batcher.add_attributes([attributes("u", 0)], stage.now)
-    stage.delivery.campaigns.add([trigger("u", 1)], stage.now)
-
-    assert [stage.sent().endpoint, stage.sent().endpoint] == [Endpoint.TRIGGER, Endpoint.TRACK]
 
 
 # ---- exact blame -----------------------------------------------------------------------------------------------------
@@ -533,7 +373,7 @@ def test_what_was_surely_not_processed_is_sent_again_as_it_was_without_end(attem
         stage.answer(request, attempt)
         stage.delivery.batcher.add_attributes([attributes("u", 2)], stage.now)  # nothing newer joins it
         assert stage.request() is None
-        due = stage.delivery.next_due(stage.now, stage.at)
+        due = stage.delivery.departures.next_due(stage.now, stage.at)
         assert due is not None
         stage.now = due
 
@@ -547,7 +387,7 @@ def test_backoff_grows_and_is_bounded() -> None:
     waits = []
     for _ in range(6):
         stage.answer(stage.sent(), NO_CONNECTION)
-        due = stage.delivery.next_due(stage.now, stage.at)
+        due = stage.delivery.departures.next_due(stage.now, stage.at)
         assert due is not None
         waits.append(due - stage.now)
         stage.now = due
@@ -564,7 +404,7 @@ def test_a_429_freezes_its_channel_alone() -> None:
 
     assert stage.sent().endpoint is Endpoint.TRIGGER
     assert stage.request() is None
-    due = stage.delivery.next_due(stage.now, stage.at)
+    due = stage.delivery.departures.next_due(stage.now, stage.at)
     assert due is not None
     assert 102.0 <= due <= 102.5
 
@@ -661,7 +501,7 @@ def test_the_settle_time_runs_from_the_end_of_the_last_attempt() -> None:
     stage.answer(again, ACCEPTED)
 
     assert stage.request() is None
-    assert stage.delivery.next_due(stage.now, stage.at) == 235.0
+    assert stage.delivery.departures.next_due(stage.now, stage.at) == 235.0
 
 
 def test_what_braze_refused_as_a_whole_starts_no_settle_time() -> None:
@@ -723,47 +563,6 @@ def test_a_refused_key_halts_both_channels() -> None:
 
     assert stage.request() is None
     assert [channel.halt is not None for channel in stage.delivery.channels] == [True, True]
-
-
-def test_a_halted_channel_is_asked_with_one_request_at_a_time() -> None:
-    stage = Stage()
-    stage.delivery.batcher.add_events(distinct(75 * 3), stage.now)
-    requests = [stage.sent() for _ in range(3)]
-    for request in requests[:2]:
-        stage.answer(request, DENIED)
-    stage.now += 11.0
-    assert stage.request() is None  # what was on the wire before the halt will tell, too
-
-    stage.answer(requests[2], DENIED)
-    assert stage.request() is None
-    stage.now += 11.0
-    probe = stage.sent()
-    stage.now += 99.0
-    assert stage.request() is None
-
-    stage.answer(probe, UNAVAILABLE)  # says nothing about the cure
-    assert stage.request() is None
-    assert stage.delivery.track.halt is not None
-    stage.now += 11.0
-    stage.answer(stage.sent(), ACCEPTED)
-    assert stage.delivery.track.halt is None
-    stage.run(lambda _: ACCEPTED)
-    assert sorted(stage.delivered) == list(range(75 * 3))
-
-
-def test_a_halted_channel_with_nothing_to_ask_with_waits_for_news() -> None:
-    stage = Stage()
-    stage.delivery.batcher.add_events(distinct(1), stage.now)
-    request = stage.sent()
-    stage.answer(request, KEY_REFUSED)
-    assert stage.delivery.withdraw({EVENTS}, stage.now) == 0
-    stage.now += 60.0
-
-    assert stage.request() is None
-    assert stage.delivery.next_due(stage.now, stage.at) is None
-
-    stage.delivery.campaigns.add([trigger("v", 5)], stage.now)
-    assert stage.sent().endpoint is Endpoint.TRIGGER
 
 
 @pytest.mark.parametrize("good", [ACCEPTED, REFUSED, named(201, ("events", 0)), TOO_MANY])
@@ -867,7 +666,7 @@ def test_replicas_that_were_refused_together_do_not_ask_together() -> None:
     stage.delivery.campaigns.add([trigger("u", 0)], stage.now)
     stage.answer(stage.sent(), PAUSED)
 
-    assert stage.delivery.next_due(stage.now, stage.at) == stage.now + 12.5
+    assert stage.delivery.departures.next_due(stage.now, stage.at) == stage.now + 12.5
 
 
 def test_triggers_beyond_the_bound_of_a_parked_campaign_die() -> None:
@@ -886,50 +685,6 @@ def test_a_bad_recipient_of_a_probe_is_no_reason_to_stay_parked() -> None:
     stage.answer(stage.sent(), REFUSED)
 
     assert stage.dead == [(0, "refused")]
-    assert offsets(stage.sent()) == [1]
-
-
-@pytest.mark.parametrize("attempt", [NO_CONNECTION, THROTTLED, TIME_OUT, KEY_REFUSED])
-def test_a_trigger_past_its_time_is_never_sent_again(attempt: Attempt) -> None:
-    stage = Stage(max_age_s=3600.0)
-    expires = int((stage.at + 1) * 1000)
-    old = int((stage.at - 3595) * 1000)
-    stage.delivery.campaigns.add(
-        [trigger("u", 0, expires_at_ms=expires), trigger("v", 1), trigger("w", 2, requested_at_ms=old)], stage.now
-    )
-    stage.answer(stage.sent(), attempt)
-    stage.delivery.campaigns.add([trigger("u", 3)], stage.now)
-    stage.now += 60.0
-
-    again = stage.sent()
-
-    assert offsets(again) == [1]
-    assert [(record.offset, reason) for record, reason in stage.done.skipped] == [(0, "expired"), (2, "too_old")]
-    stage.answer(again, ACCEPTED)
-    assert offsets(stage.sent()) == [3]
-
-
-def test_a_request_of_which_all_expired_is_not_sent() -> None:
-    stage = Stage()
-    stage.delivery.campaigns.add([trigger("u", 0, expires_at_ms=int((stage.at + 1) * 1000))], stage.now)
-    stage.answer(stage.sent(), NO_CONNECTION)
-    stage.now += 60.0
-
-    assert stage.request() is None
-    assert len(stage.done.skipped) == 1
-    assert stage.delivery.trigger.in_hand == 0
-    assert stage.delivery.campaigns._lanes == {}
-
-
-def test_an_expired_probe_makes_room_for_the_next() -> None:
-    stage = Stage()
-    soon = int((stage.at + 20) * 1000)
-    stage.delivery.campaigns.add([trigger("u", 0, expires_at_ms=soon), trigger("v", 1)], stage.now)
-    stage.answer(stage.sent(), PAUSED)
-    stage.now += 15.0
-    stage.answer(stage.sent(), NO_CONNECTION)
-    stage.now += 15.0
-
     assert offsets(stage.sent()) == [1]
 
 
@@ -1024,37 +779,6 @@ def test_the_rest_of_a_halved_run_leaves_with_its_partition() -> None:
     assert stage.request() is None
     assert stage.delivered == [0, 1]
     assert stage.delivery.batcher._lanes == {}
-
-
-def test_new_batches_wait_for_a_slot() -> None:
-    stage = Stage(requests_max=2)
-    stage.delivery.batcher.add_events(distinct(75 * 4), stage.now)
-    first, _ = stage.sent(), stage.sent()
-    assert stage.request() is None
-
-    stage.answer(first, UNAVAILABLE)
-    assert stage.request() is None  # it is still in hand
-    stage.now += 10.0
-    assert stage.sent() is first
-    stage.answer(first, ACCEPTED)
-    assert offsets(stage.sent()) == list(range(150, 225))
-
-
-def test_draining_and_more_to_come_decide_about_an_unfilled_batch() -> None:
-    stage = Stage()
-    stage.delivery.batcher._linger_s = 1.0
-    stage.delivery.batcher.add_events(distinct(1), stage.now)
-
-    assert stage.delivery.next_request(stage.now, stage.at, stage.done, coming={Endpoint.TRACK}) is None
-    assert stage.delivery.next_due(stage.now, stage.at, coming={Endpoint.TRACK}) == stage.now + 1.0  # not at once
-    # What comes for the other endpoint is not waited for: a trigger does not linger for a backlog of audiences.
-    campaigns = Stage()
-    campaigns.delivery.campaigns._linger_s = 1.0
-    campaigns.delivery.campaigns.add([trigger("u", 0)], campaigns.now)
-    asked = campaigns.delivery.next_request(campaigns.now, campaigns.at, campaigns.done, coming={Endpoint.TRACK})
-    assert asked is not None
-    assert asked.endpoint is Endpoint.TRIGGER
-    assert stage.delivery.next_request(stage.now, stage.at, stage.done) is not None
 
 
 @pytest.mark.parametrize(
@@ -1318,7 +1042,7 @@ class DeliveryAgainstAnyBraze(RuleBasedStateMachine):
                 self.answers(self.on_wire.pop(), "honest")
             while self.on_wire:
                 self.answers(self.on_wire.pop(), "honest")
-            due = self.delivery.next_due(self.stage.now, self.stage.at)
+            due = self.delivery.departures.next_due(self.stage.now, self.stage.at)
             if due is None:
                 break
             self.stage.now = max(due, self.stage.now)
@@ -1348,25 +1072,3 @@ def test_what_was_called_off_counts_as_no_attempt() -> None:
     [dead] = stage.answer(request, REFUSED).dead
 
     assert dead.attempts == 1
-
-
-def test_paused_campaigns_do_not_use_up_the_quota_of_the_others() -> None:
-    """One of ten replicas may make seven requests a second; a hundred paused campaigns would want ten."""
-    stage = Stage()
-    stage.delivery.trigger.pool.set_share(0.1, stage.now, AT + stage.now)
-    stage.delivery.campaigns.add([trigger(f"u{n}", n, f"paused-{n}") for n in range(100)], stage.now)
-    began, asked, done = stage.now, 0, Conclusion()
-    while stage.now < began + 3000:
-        request = stage.delivery.next_request(stage.now, AT + stage.now, done)
-        if request is not None:
-            asked += 1
-            stage.delivery.conclude(request, PAUSED, stage.now, AT + stage.now)
-        else:
-            due = stage.delivery.next_due(stage.now, AT + stage.now)
-            assert due is not None
-            stage.now = max(stage.now + 0.001, due)
-
-    assert asked <= 100 * (3000 / 60 + 5)
-    stage.delivery.campaigns.add([trigger("somebody", 1000, "running")], stage.now)
-    sent = [stage.delivery.next_request(stage.now, AT + stage.now, done) for _ in range(2)]
-    assert "running" in [request.campaign_id for request in sent if request is not None]

@@ -13,8 +13,8 @@ from connector.repeats import Repeats
 from connector.settlement import Settlement
 from connector.telemetry import Telemetry
 from connector.troubles import Troubles
+from tests.delivery_stage import Stage, named
 from tests.sent_objects import AUDIENCES, Consumed, attributes
-from tests.test_delivery import Stage, named
 
 Work = Coroutine[Any, Any, None]
 

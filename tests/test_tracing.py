@@ -26,12 +26,12 @@ from connector.records import Kind
 from connector.settings import Settings
 from connector.telemetry import Telemetry
 from connector.tracing import LINKS_MAX, Tracing, origin_of
+from tests.delivery_stage import ACCEPTED, UNAVAILABLE
+from tests.delivery_stage import Stage as Sending
 from tests.real.brokers import InProcessBroker
 from tests.real.children import Children, free_port, until
 from tests.real.stage import API_KEY, Stage
 from tests.sent_objects import AUDIENCES, Consumed, attributes, event
-from tests.test_delivery import ACCEPTED, UNAVAILABLE
-from tests.test_delivery import Stage as Sending
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
