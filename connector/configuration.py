@@ -18,6 +18,7 @@ ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FROM_FILE: Final = "_file"
+_DOCUMENT: Final = "mapping"
 
 _DEPTH_MAX: Final = 100
 """No mapping needs a tenth of it. Beyond, whoever walks the tree (we, pydantic, JSON) would run out of stack."""
@@ -132,15 +133,29 @@ def _nests_deeper(node: Any, levels: int) -> bool:
     return below is not None and (levels == 0 or any(_nests_deeper(each, levels - 1) for each in below))
 
 
-def _expanded(node: Any, environment: Mapping[str, str], where: str, faults: list[str]) -> Any:
-    """`${VAR}` in values; an unset one is a fault, not an empty string."""
+def _expanded(
+    node: Any, environment: Mapping[str, str], where: str, faults: list[str], *, is_document: bool = False
+) -> Any:
+    """`${VAR}` in values; an unset one is a fault, not an empty string.
+
+    Keys become text, but in a mapping document: its value maps translate numbers and booleans, too.
+    """
     if isinstance(node, dict):
         return {
-            str(key): _expanded(value, environment, f"{where}.{key}" if where else str(key), faults)
+            key if is_document else str(key): _expanded(
+                value,
+                environment,
+                f"{where}.{key}" if where else str(key),
+                faults,
+                is_document=is_document or key == _DOCUMENT,
+            )
             for key, value in node.items()
         }
     if isinstance(node, list):
-        return [_expanded(value, environment, f"{where}.{index}", faults) for index, value in enumerate(node)]
+        return [
+            _expanded(value, environment, f"{where}.{index}", faults, is_document=is_document)
+            for index, value in enumerate(node)
+        ]
     if not isinstance(node, str):
         return node
 

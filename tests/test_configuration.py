@@ -23,6 +23,17 @@ def test_variables_are_expanded_and_an_unset_one_is_a_fault(tmp_path: Path) -> N
     ]
 
 
+def test_keys_of_a_mapping_document_stay_what_they_are(tmp_path: Path) -> None:
+    """A value map may translate numbers and booleans; everywhere else a key is a name."""
+    text = "topics: {2024: {mapping: {name: {field: level, map: {2: '${WORD}', yes: b, 'no': c}}}}}"
+
+    tree = written(saved(tmp_path, text), {"WORD": "a"}).tree
+
+    assert tree == {
+        "topics": {"2024": {"mapping": {"name": {"field": "level", "map": {2: "a", True: "b", "no": "c"}}}}}
+    }
+
+
 def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     """Bytes of another encoding in a variable come to us as halves of characters; a file can write them, too."""
     other = {"WORD": "p\udce4", "AIQ_BRAZE__KAFKA__SASL_PASSWORD": "p\udce4"}

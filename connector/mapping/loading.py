@@ -5,6 +5,7 @@ Pure. Used by the mapping's compiler. In the statements `v` is the decoded recor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +26,9 @@ _CONSTANTS: Final = {bool: "boolean", int: "long", float: "double", str: "string
 
 _KEYS: Final = {"boolean": bool, "int": int, "long": int, "string": str, "enum": str}
 """What a value map can be asked with, and as what. A bool equals 0 or 1 to a dict, so the types are compared too."""
+
+_BOOLEANS: Final = {"true": True, "false": False}
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
 _TEXTS: Final = frozenset({"string", "enum", "int", "long"})
 
@@ -135,6 +139,7 @@ class Loader:
     def _mapped(
         self, source: Source, table: Mapping[Any, Any], loaded: Loaded, indent: int, unnamed: Reason | None
     ) -> Loaded:
+        table = _as_values(table, loaded)
         self.check_keys(f"{source.word}.map", source.field, table, loaded)
         name = self.code.name("v")
         refusal = self.code.constant(
@@ -182,6 +187,18 @@ class Loader:
         name = self.code.name("v")
         self.code.put(indent, f'{name} = f"{"".join(pieces)}"')
         return Loaded(name, AvroType("string"))
+
+
+def _as_values(table: Mapping[Any, Any], loaded: Loaded) -> Mapping[Any, Any]:
+    """The map with keys of the field's type: JSON has texts alone, in a variable and behind Helm's values."""
+    kinds = {_KEYS.get(avro_type.kind) for avro_type in loaded.types}
+    if kinds == {bool}:
+        return {_BOOLEANS.get(key, key): value for key, value in table.items()}
+    if kinds == {int}:
+        return {
+            int(key) if isinstance(key, str) and _INTEGER.fullmatch(key) else key: value for key, value in table.items()
+        }
+    return table
 
 
 def _branches(avro_type: AvroType) -> tuple[AvroType, ...]:

@@ -248,6 +248,24 @@ def test_a_value_map_of_numbers_does_not_take_booleans() -> None:
         through(Kind.EVENT, schema, {**record, "level": 3}, mapping)
 
 
+@pytest.mark.parametrize(
+    ("avro_type", "value", "value_map"),
+    [("long", -7, {"-7": "gold", "8": "silver"}), ("boolean", True, {"true": "gold", "false": "silver"})],
+)
+def test_a_value_map_from_json_has_texts_for_keys(avro_type: str, value: Any, value_map: dict[str, str]) -> None:
+    schema = flat(("id", "string"), ("at", MICROS), ("level", avro_type))
+    mapping = {
+        "user": {"external_id": "id", "braze_id": None},
+        "name": {"constant": "x"},
+        "time": "at",
+        "properties": {"from": None, "fields": {"tier": {"field": "level", "map": value_map}}},
+    }
+
+    sent = through(Kind.EVENT, schema, {"id": "u", "at": THEN * 1000, "level": value}, mapping)
+
+    assert sent.object["properties"] == {"tier": "gold"}
+
+
 def test_a_map_of_one_type() -> None:
     schema = flat(("id", "string"), ("at", MICROS), ("flags", {"type": "map", "values": "boolean"}))
     mapping = {
