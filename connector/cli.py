@@ -7,6 +7,7 @@ outside system refused, with what to do.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import sys
 from collections.abc import Coroutine
@@ -155,8 +156,16 @@ def simulate_braze(
     from connector.double.server import run_server  # noqa: PLC0415  # the other commands need no double
 
     async def serve() -> int:
-        await run_server(port, api_key, journal, None, typer.echo)
+        try:
+            await run_server(port, api_key, journal, None, typer.echo)
+        except OSError as error:
+            is_port = error.filename is None and error.errno in {errno.EADDRINUSE, errno.EACCES}
+            option = f"--port: {port} is not to be had" if is_port else f"--journal: {journal} cannot be written"
+            _refuse(ConfigurationInvalid([f"{option}: {error.strerror}"]))
         return 0
+
+    if not all(api_key):
+        _refuse(ConfigurationInvalid(["--api-key: is empty, so that whoever has none would be let in"]))
 
     _collect_rarely(_REMEMBERED)  # to look through what it remembers would hold every request up
     raise typer.Exit(_run(serve()))

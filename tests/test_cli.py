@@ -120,6 +120,24 @@ def test_a_port_in_use_is_a_wrong_configuration(tmp_path: Path) -> None:
     assert "Traceback" not in process.stderr
 
 
+def test_what_the_double_cannot_have_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    journal = tmp_path / "absent" / "journal"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for arguments, fault in (
+            (["--api-key", KEY, "--port", str(port)], f"--port: {port} is not to be had: Address already in use"),
+            (["--api-key", KEY, "--journal", str(journal)], f"--journal: {journal} cannot be written: No such file"),
+            (["--api-key", ""], "--api-key: is empty"),
+        ):
+            process = subprocess.run(
+                [*COMMAND, "simulate-braze", *arguments], capture_output=True, text=True, timeout=60, check=False
+            )
+
+            assert process.returncode == 2, process.stderr
+            (line,) = process.stderr.splitlines()
+            assert line.startswith(fault)
+
+
 @pytest.mark.parametrize("rate", ["inf", "nan", "0", "-1"])
 def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
     path = configuration(tmp_path, "127.0.0.1:1", "http://127.0.0.1:1")
