@@ -23,10 +23,11 @@ A plan is a list of steps, or `{"seed": 7, "steps": [...]}`: the seed alone deci
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from random import Random
 from typing import Any, Final
 
-from connector.double.exchange import Call, JsonObject
+from connector.double.exchange import TRACK_ARRAYS, Call, JsonObject
 
 KINDS: Final[Mapping[str, frozenset[str]]] = {
     # Any status and body, whether or not the request is applied. body: `json` (default), `html`, `text`, `empty`,
@@ -49,15 +50,32 @@ LASTING: Final = frozenset({"refuse_object", "refuse_request", "too_many", "camp
 
 _COMMON: Final = frozenset({"do", "match", "where", "after", "times", "chance", "from_s", "until_s"})
 _MATCHABLE: Final = frozenset({"path", "method", "api_key", "campaign_id"})
-_NUMBERS: Final = frozenset(
-    {"after", "times", "chance", "from_s", "until_s", "delay_s", "wait_s", "status", "repeat", "over"},
-)
+_WHOLE: Final[Mapping[str, tuple[float, float]]] = {
+    "after": (0, inf),
+    "times": (0, inf),
+    "status": (100, 599),
+    "repeat": (1, inf),
+    "over": (0, inf),
+}
+_NUMBERS: Final[Mapping[str, tuple[float, float]]] = {
+    **_WHOLE,
+    "chance": (0, 1),
+    "from_s": (0, inf),
+    "until_s": (0, inf),
+    "delay_s": (0, inf),
+    "wait_s": (0, inf),
+}
+"""Least and greatest."""
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
     "style": frozenset({"classic", "mau", "bare"}),
     "body": frozenset({"json", "html", "text", "empty", "truncated"}),
     "entry": frozenset({"bare", "no_index", "no_input_array", "out_of_range", "string"}),
     "state": frozenset({"paused", "archived", "unknown"}),
 }
+_ANY_JSON: Final = frozenset({"body", "entry"})
+"""May be a word, or anything else that is no text."""
+
+_TEXTS: Final = frozenset({"type", "message"})
 _REQUIRED: Final[Mapping[str, str]] = {
     "status": "status",
     "delay": "delay_s",
@@ -103,7 +121,7 @@ class FaultStep:
     def fits(self, since_s: float, call: Call, rng: Random) -> bool:
         """Whether this request is this step's; if so, it is counted."""
         document = self.document
-        is_due = document.get("from_s", 0.0) <= since_s < document.get("until_s", float("inf"))
+        is_due = document.get("from_s", 0.0) <= since_s < document.get("until_s", inf)
         if self.left == 0 or not is_due or not self._is_match(call):
             return False
         if self._where is not None and not self.objects(call):
@@ -150,6 +168,12 @@ class Predicate:
         self._array = document.get("array")
         self._equals: JsonObject = document.get("equals", {})
         self._has: list[str] = document.get("has", [])
+        if self._array not in (None, *TRACK_ARRAYS, "recipients"):
+            raise ValueError(f"where.array: not one of {', '.join((*TRACK_ARRAYS, 'recipients'))}")
+        if not isinstance(self._equals, dict):
+            raise ValueError("where.equals: not an object of paths and values")  # noqa: TRY004  # as below
+        if not isinstance(self._has, list) or not all(isinstance(path, str) for path in self._has):
+            raise ValueError("where.has: not an array of paths")
 
     def describes(self, array: str, thing: Any) -> bool:
         """Whether this object of this array is meant."""
@@ -178,6 +202,8 @@ class FaultPlan:
             seed, steps = document.get("seed"), document.get("steps")
             if document.keys() - {"seed", "steps"}:
                 raise ValueError("a plan has steps and a seed")
+            if not isinstance(seed, int | float | str | None):
+                raise ValueError("seed: not a number or a text")  # noqa: TRY004  # one exception for whatever is wrong
         if not isinstance(steps, list):
             raise ValueError("steps: not an array")  # noqa: TRY004  # one exception for whatever a plan has wrong
         self.steps = [FaultStep(step) for step in steps]
@@ -215,14 +241,41 @@ def _checked_kind(document: Any) -> str:
         raise ValueError(f"{kind}: does not know {', '.join(sorted(unknown))}")
     if kind in _REQUIRED and _REQUIRED[kind] not in document:
         raise ValueError(f"{kind}: {_REQUIRED[kind]} is required")
-    for key in document.keys() & _NUMBERS:
-        is_endless = key == "times" and document[key] is None
-        if type(document[key]) not in {int, float} and not is_endless:
-            raise ValueError(f"{key}: not a number")
-    for key, allowed in _WORDS.items():
-        if isinstance(document.get(key, _ABSENT), str) and document[key] not in allowed:
-            raise ValueError(f"{key}: not one of {', '.join(sorted(allowed))}")
+    _check_numbers(document)
+    _check_words(document)
     return kind
+
+
+def _check_numbers(document: JsonObject) -> None:
+    for key in sorted(document.keys() & _NUMBERS.keys()):
+        value = document[key]
+        if key == "times" and value is None:
+            continue
+        if type(value) not in {int, float}:
+            raise ValueError(f"{key}: not a number")
+        if key in _WHOLE and type(value) is float:
+            raise ValueError(f"{key}: not a whole number")
+        least, greatest = _NUMBERS[key]
+        if not least <= value <= greatest:
+            raise ValueError(f"{key}: not {f'{least} or more' if greatest == inf else f'from {least} to {greatest}'}")
+
+
+def _check_words(document: JsonObject) -> None:
+    for key, allowed in _WORDS.items():
+        value = document.get(key, _ABSENT)
+        if value is _ABSENT or (key in _ANY_JSON and not isinstance(value, str)):
+            continue
+        if not isinstance(value, str) or value not in allowed:
+            raise ValueError(f"{key}: not one of {', '.join(sorted(allowed))}")
+    for key in sorted(_TEXTS & document.keys()):
+        if not isinstance(document[key], str):
+            raise ValueError(f"{key}: not a text")  # noqa: TRY004  # one exception for whatever a plan has wrong
+    if not isinstance(document.get("apply", False), bool):
+        raise ValueError("apply: not true or false")  # noqa: TRY004  # likewise
+    for key in ("match", "headers"):
+        texts = document.get(key, {})
+        if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError(f"{key}: not an object of texts")
 
 
 def _at(thing: Any, path: str) -> Any:

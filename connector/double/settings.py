@@ -34,7 +34,8 @@ class RateWindow:
     kind: Literal["bucket", "clock"] = "bucket"
 
     def __post_init__(self) -> None:
-        if self.requests < 1 or self.per_s <= 0 or self.kind not in {"bucket", "clock"}:
+        is_whole = type(self.requests) is int and type(self.per_s) in {int, float}
+        if not is_whole or self.requests < 1 or self.per_s <= 0 or self.kind not in {"bucket", "clock"}:
             raise ValueError(f"not a rate window: {self}")
 
 
@@ -50,6 +51,10 @@ class RatePool:
     windows: tuple[RateWindow, ...] = ()
     others_per_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        if type(self.others_per_s) not in {int, float} or self.others_per_s < 0:
+            raise ValueError("others_per_s: not 0 or more")
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectsMax:
@@ -61,6 +66,9 @@ class ObjectsMax:
     def __post_init__(self) -> None:
         if (self.combined is None) == (self.per_array is None):
             raise ValueError("give either combined or per_array")
+        most = self.combined if self.per_array is None else self.per_array
+        if type(most) is not int or most < 1:
+            raise ValueError("not a whole number of objects, one at least")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +172,16 @@ def _strings(value: Any) -> frozenset[str]:
 
 
 def _keys(value: Any) -> dict[str, frozenset[str]]:
-    if isinstance(value, dict):
-        return {key: _strings(permissions) for key, permissions in value.items()}
-    return dict.fromkeys(_strings(value), ALL_PERMISSIONS)
+    keys = (
+        {key: _strings(permissions) for key, permissions in value.items()}
+        if isinstance(value, dict)
+        else dict.fromkeys(_strings(value), ALL_PERMISSIONS)
+    )
+    if "" in keys:
+        raise ValueError("an empty key lets in whoever has none")
+    if unknown := frozenset[str]().union(*keys.values()) - ALL_PERMISSIONS:
+        raise ValueError(f"no such permission as {', '.join(sorted(unknown))}")
+    return keys
 
 
 def _pool(value: dict[str, Any]) -> RatePool:
@@ -175,8 +190,10 @@ def _pool(value: dict[str, Any]) -> RatePool:
 
 
 def _range(value: Any) -> tuple[float, float]:
-    least, greatest = value
-    return float(least), float(greatest)
+    least, greatest = map(float, value)
+    if not 0 <= least <= greatest:
+        raise ValueError("not two numbers of seconds, the smaller one first")
+    return least, greatest
 
 
 def _one_of(literal: Any, *, of: Literal["value", "map"]) -> Callable[[Any], Any]:
@@ -216,3 +233,7 @@ def _check(settings: DoubleSettings) -> None:
         wanted, value = type(one.default), getattr(settings, one.name)
         if wanted in {bool, int, float} and type(value) is not wanted and (wanted, type(value)) != (float, int):
             raise ValueError(f"{one.name}: not a {wanted.__name__}")
+        if wanted in {int, float} and value < 0:
+            raise ValueError(f"{one.name}: not 0 or more")
+    if settings.apply_tail_chance > 1:
+        raise ValueError("apply_tail_chance: not from 0 to 1")

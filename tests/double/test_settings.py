@@ -72,6 +72,18 @@ def test_a_list_of_keys_may_do_everything() -> None:
         ({"track_rate": {"windows": [{"requests": 0, "per_s": 1}]}}, "track_rate: not a rate window"),
         ({"track_rate": {"windows": [{"requests": 1}]}}, "track_rate: "),
         ({"track_rate": [1]}, "track_rate: "),
+        ({"track_rate": {"windows": [{"requests": 1.5, "per_s": 1}]}}, "track_rate: not a rate window"),
+        ({"track_rate": {"others_per_s": -1}}, "track_rate: others_per_s: not 0 or more"),
+        ({"track_rate": {"others_per_s": "x"}}, "track_rate: others_per_s: not 0 or more"),
+        ({"objects_max": {"combined": "x"}}, "objects_max: not a whole number"),
+        ({"objects_max": {"per_array": 0}}, "objects_max: not a whole number"),
+        ({"api_keys": [""]}, "api_keys: an empty key"),
+        ({"api_keys": {"a": ["users.trakc"]}}, "api_keys: no such permission as users.trakc"),
+        ({"apply_delay_s": [2, 1]}, "apply_delay_s: not two numbers"),
+        ({"apply_delay_s": [-2, -1]}, "apply_delay_s: not two numbers"),
+        ({"latency_s": -1}, "latency_s: not 0 or more"),
+        ({"body_bytes_max": -1}, "body_bytes_max: not 0 or more"),
+        ({"apply_tail_chance": 7}, "apply_tail_chance: not from 0 to 1"),
     ],
 )
 def test_what_cannot_be_is_refused_by_key(document: Any, words: str) -> None:
