@@ -21,7 +21,7 @@ from connector.braze import Endpoint
 from connector.configuration import ConfigurationInvalid
 from connector.kafka_log import unheard
 from connector.kafka_properties import producer_properties
-from connector.outcomes import Misconfigured, NoReply, Reply, Throttled, classify
+from connector.outcomes import Ambiguous, Misconfigured, NoReply, Reply, TooLarge, classify
 from connector.ports import SchemaUnknown
 from connector.registry import RegistryRefused
 from connector.schema import WriterSchema
@@ -211,9 +211,14 @@ def _braze_finding(endpoint: Endpoint, permission: str, attempt: Reply | NoReply
     outcome = classify(endpoint, {}, attempt)
     if isinstance(outcome, Misconfigured):
         return Finding("refused", "braze", outcome.remedy)
-    if isinstance(outcome, Throttled) or attempt.status >= 500:
+    if attempt.status in {400, 422} and not isinstance(outcome, TooLarge):
+        return Finding("ok", "braze", f"{endpoint}: the key is accepted and has {permission}")
+    if attempt.status >= 300:
         return Finding("warning", "braze", f"{endpoint} answers {attempt.status}: busy or down; the key is not judged")
-    return Finding("ok", "braze", f"{endpoint}: the key is accepted and has {permission}")
+    # Braze refuses what has no objects; who does not may be anybody, and takes any key.
+    said = f"{endpoint} answers {attempt.status} to a request without objects, as Braze does not"
+    verdict: Literal["refused", "warning"] = "refused" if isinstance(outcome, Ambiguous) else "warning"
+    return Finding(verdict, "braze", f"{said}: check braze.endpoint and braze.proxy; the key is not judged")
 
 
 def exit_code(findings: list[Finding]) -> int:

@@ -1,4 +1,4 @@
-"""What `check` says of a registry; of Kafka and Braze the command's own tests tell."""
+"""What `check` says of a registry and of Braze's answers; of Kafka the command's own tests tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from connector.check import _registry
+from connector.braze import Endpoint
+from connector.check import _braze_finding, _registry
+from connector.outcomes import Reply
 from connector.settings import Settings
 
 REFERRING = {"schema": '{"type": "record", "name": "R", "fields": []}', "references": [{"subject": "a", "version": 1}]}
@@ -45,4 +47,31 @@ async def test_a_schema_that_cannot_be_read_is_no_missing_subject(answer: Any, v
         (found,) = [finding async for finding in _registry(settings)]
 
     assert (found.verdict, found.subject) == (verdict, "events-value")
+    assert found.text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict", "text"),
+    [
+        (400, b'{"message":"Valid data must be provided"}', "ok", "/users/track: the key is accepted"),
+        (400, b"<html>", "refused", "/users/track answered with status 400 in a way that Braze does not document"),
+        (413, b"", "warning", "/users/track answers 413: busy or down; the key is not judged"),
+        (429, b"", "warning", "/users/track answers 429: busy or down; the key is not judged"),
+        (502, b"<html>", "warning", "/users/track answers 502: busy or down; the key is not judged"),
+        (200, b"<html>", "refused", "/users/track answers 200 to a request without objects, as Braze does not"),
+        (204, b"", "refused", "/users/track answers 204 to a request without objects, as Braze does not"),
+        (
+            201,
+            b'{"status":"ok"}',
+            "warning",
+            "/users/track answers 201 to a request without objects, as Braze does not",
+        ),
+        (302, b"", "refused", "/users/track answered with status 302 in a way that Braze does not document"),
+    ],
+)
+def test_a_key_is_accepted_by_braze_alone(status: int, body: bytes, verdict: str, text: str) -> None:
+    """Whoever answers anything with a 200 takes any key."""
+    found = _braze_finding(Endpoint.TRACK, "users.track", Reply(status, {}, body))
+
+    assert (found.verdict, found.subject) == (verdict, "braze")
     assert found.text.startswith(text)
