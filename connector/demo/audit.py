@@ -10,11 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
+
 from connector.demo.workload import NUMBER_PREFIX, Made
 from connector.records import TopicPartition
 
 Position = tuple[TopicPartition, int]
 """Where the broker put a record: partition and offset."""
+
+NOBODYS: Final = -1
+"""Number of what no record asked for."""
 
 _ARRAY_ORDER: Final = {"attributes": 0, "events": 1, "recipients": 2}
 
@@ -37,8 +42,9 @@ class Audit:
     Attributes:
         made: Every record that was produced, by its number.
         positions: Where each lies.
-        arrivals: For each number, the places (request, array, index) in which it reached Braze and was applied.
+        arrivals: For each number, the places (turn, array, index) in which it reached Braze and was applied.
         dead: Positions that the dead-letter topic names, with how often.
+        sent: What was applied, each with the numbers of the records that it carries.
         forgets: The connector was restarted, or partitions moved: a repeated trigger may rightly have been sent.
     """
 
@@ -46,12 +52,22 @@ class Audit:
     positions: dict[int, Position] = field(default_factory=dict)
     arrivals: dict[int, list[tuple[int, int, int]]] = field(default_factory=lambda: defaultdict(list))
     dead: dict[Position, int] = field(default_factory=lambda: defaultdict(int))
+    sent: list[tuple[list[int], Mapping[str, Any]]] = field(default_factory=list)
     forgets: bool = False
 
-    def applied(self, request: int, array: str, index: int, sent: Mapping[str, Any]) -> None:
-        """Braze has applied an object."""
-        for number in numbers_in(array, sent):
-            self.arrivals[number].append((request, _ARRAY_ORDER[array], index))
+    def applied(self, turn: int, array: str, index: int, sent: Mapping[str, Any]) -> None:
+        """Braze has applied an object.
+
+        Args:
+            turn: What grows from earlier to later: of its request, or of its application where that must be in order.
+            array: As Braze calls it.
+            index: Its place in that array.
+            sent: The object; a recipient's with the campaign's id.
+        """
+        numbers = numbers_in(array, sent)
+        self.sent.append((numbers, sent))
+        for number in numbers:
+            self.arrivals[number].append((turn, _ARRAY_ORDER[array], index))
 
     def lost(self) -> list[int]:
         """Records that are neither applied nor dead letters although they should be one of the two."""
@@ -82,6 +98,21 @@ class Audit:
             or (made.expected == "dead_lettered" and self.arrivals.get(number))
         ]
 
+    def altered(self) -> list[int]:
+        """Records of objects that say something else than they do (later ones over earlier ones), or of another user.
+
+        An object without a record is `NOBODYS`: nobody has asked for it.
+        """
+        found: list[int] = []
+        for numbers, sent in self.sent:
+            made = [self.made[number] for number in sorted(numbers, key=self.positions.__getitem__)]
+            wanted: dict[str, Any] = {}
+            for each in made:
+                wanted |= each.becomes
+            if all(each.becomes for each in made) and _json(wanted) != _json(sent):
+                found += numbers or [NOBODYS]
+        return found
+
     def order_violations(self) -> int:
         """Times that a record of a user reached Braze before an earlier one of the same user and partition."""
         lanes: dict[tuple[str, TopicPartition], list[tuple[tuple[int, int, int], int]]] = defaultdict(list)
@@ -89,6 +120,11 @@ class Audit:
             partition, offset = self.positions[number]
             lanes[self.made[number].user, partition].extend((place, offset) for place in places)
         return sum(_inversions(lane) for lane in lanes.values())
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    """To compare by: 1 and true are no different to Python."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _inversions(lane: Iterable[tuple[tuple[int, int, int], int]]) -> int:

@@ -49,6 +49,7 @@ class DemoOutcome:
     lost: int
     duplicated: int
     misjudged: int
+    altered: int
     order_violations: int
     uncommitted: int
     unaccounted: int
@@ -61,12 +62,13 @@ class DemoOutcome:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing lost, doubled, misordered, blamed wrongly or unaccounted for."""
+        """Nothing lost, doubled, misordered, changed, blamed wrongly or unaccounted for."""
         return not any(
             (
                 self.lost,
                 self.duplicated,
                 self.misjudged,
+                self.altered,
                 self.order_violations,
                 self.uncommitted,
                 self.unaccounted,
@@ -121,7 +123,10 @@ async def perform(records: int, seed: int, telemetry: Telemetry, watch: Callable
     audit = Audit()
 
     def applied(each: Applied) -> None:
-        audit.applied(each.request, each.array, each.index, each.object)
+        # Requests may overtake each other at Braze. Attributes wait for that, so they must also be applied in order.
+        turn = each.sequence if each.array == "attributes" else each.request
+        sent = each.object if each.campaign_id is None else {**each.object, "campaign_id": each.campaign_id}
+        audit.applied(turn, each.array, each.index, sent)
 
     key = secrets.token_hex(16)
     double_settings = DoubleSettings(
@@ -300,6 +305,7 @@ def _outcome(
         lost=len(audit.lost()),
         duplicated=len(audit.duplicated()),
         misjudged=len(audit.misjudged()),
+        altered=len(audit.altered()),
         order_violations=audit.order_violations(),
         uncommitted=uncommitted,
         unaccounted=len(audit.positions) - sum(settled.values()) + abs(connector.pipeline.books.imbalance()),

@@ -10,7 +10,8 @@ import io
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -51,6 +52,7 @@ class Made:
         value: Avro bytes, or None for a tombstone.
         expected: What must become of it. A delivered one may also be coalesced; a repeated one (a trigger with the
             `event_id` of an earlier one) is skipped, unless a restart or a rebalance made its partition forget.
+        becomes: What Braze must get of it, the campaign's id within; empty: that is not looked at.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Made:
     user: str
     value: bytes | None
     expected: Expectation
+    becomes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Workload:
@@ -94,13 +97,14 @@ class Workload:
             elif kind is Kind.CAMPAIGN and self._triggers and self._rng.random() < _REPEATED_TRIGGERS:
                 user, event_id = self._rng.choice(self._triggers)
                 record = self._record(number, kind, user) | {"event_id": event_id}
-                yield Made(number, kind, user, self._encode(kind, record), "repeated")
+                yield Made(number, kind, user, self._encode(kind, record), "repeated", _becomes(kind, record))
             elif kind is Kind.CAMPAIGN:
                 record = self._record(number, kind, user) | {"event_id": f"demo-{number}"}
                 self._triggers.append((user, f"demo-{number}"))
-                yield Made(number, kind, user, self._encode(kind, record), "delivered")
+                yield Made(number, kind, user, self._encode(kind, record), "delivered", _becomes(kind, record))
             else:
-                yield Made(number, kind, user, self._encode(kind, self._record(number, kind, user)), "delivered")
+                record = self._record(number, kind, user)
+                yield Made(number, kind, user, self._encode(kind, record), "delivered", _becomes(kind, record))
 
     def _event_id(self, number: int) -> str:
         if self._event_ids and self._rng.random() < _REPEATED:
@@ -179,3 +183,27 @@ class Workload:
         out = io.BytesIO()
         schemaless_writer(out, self._schemas[kind], dict(record))
         return out.getvalue()
+
+
+def _becomes(kind: Kind, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What Braze must get of a good record, told without the connector's mapping."""
+    user = record["identity"]["external_id"]
+    match kind:
+        case Kind.AUDIENCE:
+            membership = f"AIQ_{record['audience_id']}_{record['split_id']}"
+            return {"external_id": user, membership: record["change"] != "EXITED", **record["attributes"]}
+        case Kind.EVENT:
+            at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=record["occurred_at"])
+            time = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return {
+                "external_id": user,
+                "name": record["event_name"],
+                "time": time,
+                "properties": record["properties"],
+            }
+        case Kind.CAMPAIGN:
+            return {
+                "external_user_id": user,
+                "campaign_id": record["campaign_id"],
+                "trigger_properties": record["trigger_properties"],
+            }

@@ -1,11 +1,15 @@
 """An audit that cannot fail proves nothing: each of its verdicts is provoked here."""
 
+from typing import Any
+
 import pytest
 
-from connector.demo.audit import Audit
+from connector.decode import WriterSchema, compile_decoder
+from connector.demo.audit import NOBODYS, Audit
 from connector.demo.workload import Made, Workload
-from connector.records import Kind, TopicPartition
-from connector.settings import PACKAGED_SCHEMAS
+from connector.mapping import MappingRules, compile_mapping, default_document
+from connector.records import CampaignSend, Kind, TopicPartition
+from connector.settings import PACKAGED_SCHEMAS, SCHEMA_FILES
 
 WHERE = TopicPartition("events", 0)
 
@@ -82,6 +86,52 @@ def test_what_is_coalesced_into_one_object_arrived_together() -> None:
 
     assert audit.lost() == []
     assert audit.order_violations() == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "altered"),
+    [
+        ({"external_id": "u", "AIQ_1_a": False, "demo_record_0": True, "demo_record_1": True}, []),
+        ({"external_id": "u", "AIQ_1_a": True, "demo_record_0": True, "demo_record_1": True}, [0, 1]),  # the older won
+        ({"external_id": "u", "AIQ_1_a": 0, "demo_record_0": True, "demo_record_1": True}, [0, 1]),
+        ({"external_id": "v", "AIQ_1_a": False, "demo_record_0": True, "demo_record_1": True}, [0, 1]),  # another user
+        ({"external_id": "u", "AIQ_1_a": True, "demo_record_0": True}, []),  # alone
+        ({"external_id": "u", "AIQ_1_a": True, "demo_record_0": True, "plan": "pro"}, [0]),
+        ({"external_id": "u", "AIQ_1_a": True}, [NOBODYS]),
+    ],
+)
+def test_what_says_something_else_than_its_records_is_altered(sent: dict[str, Any], altered: list[int]) -> None:
+    audit = Audit()
+    for number, is_member in enumerate((True, False)):
+        becomes = {"external_id": "u", "AIQ_1_a": is_member, f"demo_record_{number}": True}
+        audit.made[number] = Made(number, Kind.AUDIENCE, "u", b"", "delivered", becomes)
+        audit.positions[number] = (WHERE, number)
+
+    audit.applied(1, "attributes", 0, sent)
+
+    assert audit.altered() == altered
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_workload_tells_what_its_records_become(kind: Kind) -> None:
+    """Told without the mapping, so that the audit notices when that goes wrong; here the two are compared."""
+    file = PACKAGED_SCHEMAS / SCHEMA_FILES[kind]
+    schema = WriterSchema(file.read_text(encoding="utf-8"))
+    decode = compile_decoder(schema, schema)
+    mapper = compile_mapping(default_document(kind), schema, MappingRules())
+    at_ms = 1_790_000_000_000
+    good = [
+        made
+        for made in Workload(2000, 3, PACKAGED_SCHEMAS, at_ms)
+        if made.kind is kind and made.expected == "delivered"
+    ]
+
+    for made in good:
+        assert made.value is not None
+        out = mapper(decode(made.value, 0), len(made.value), at_ms)
+        campaign = {"campaign_id": out.campaign_id} if isinstance(out, CampaignSend) else {}
+        assert {**out.object, **campaign} == made.becomes
+    assert good
 
 
 def test_a_workload_is_its_seed_s() -> None:

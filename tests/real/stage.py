@@ -504,8 +504,10 @@ class Stage:
         """The audit with everything that Braze applied and the dead-letter topic holds by now."""
         self.audit.arrivals.clear()
         self.audit.dead.clear()
+        self.audit.sent.clear()
         for line in self.braze.applied():
-            self.audit.applied(line["request"], line["array"], line["index"], line["object"])
+            campaign = {} if line["campaign_id"] is None else {"campaign_id": line["campaign_id"]}
+            self.audit.applied(line["request"], line["array"], line["index"], line["object"] | campaign)
         for letter in self.letters():
             headers = {name: value.decode() for name, value in letter.headers() if name.startswith("aiq.dlq.")}
             where = TopicPartition(headers["aiq.dlq.topic"], int(headers["aiq.dlq.partition"]))
@@ -526,10 +528,10 @@ class Stage:
         """
         audit = self.read_both_ends()
         wrong: dict[str, Any] = {}
-        for name in ("lost", "duplicated", "misjudged"):
+        for name in ("lost", "duplicated", "misjudged", "altered"):
             numbers = getattr(audit, name)()
             if numbers:
-                wrong[name] = {each: (audit.positions[each], audit.arrivals.get(each)) for each in numbers}
+                wrong[name] = {each: (audit.positions.get(each), audit.arrivals.get(each)) for each in numbers}
         for number, places in audit.arrivals.items():
             audit.arrivals[number] = places and [max(places)]
         if audit.order_violations():
