@@ -14,7 +14,7 @@ from connector.double.exchange import Call, DoubleReply, JsonObject, json_reply,
 from connector.double.profiles import recipient_key
 from connector.double.settings import CampaignState, DoubleSettings
 from connector.double.track import Schedule
-from connector.double.validation import email_fault
+from connector.double.validation import attributes_fault, email_fault, external_id_fault
 from connector.double.workspace import Origin, Workspace
 
 RECIPIENTS_MAX: Final = 50
@@ -72,12 +72,12 @@ def _request_fault(document: JsonObject, settings: DoubleSettings) -> str | None
     state = "active" if settings.campaigns is None else settings.campaigns.get(campaign_id, "unknown")
     return (
         campaign_fault(campaign_id, state)
-        or _recipients_fault(document)
+        or _recipients_fault(document, settings)
         or _properties_fault(document.get("trigger_properties"))
     )
 
 
-def _recipients_fault(document: JsonObject) -> str | None:
+def _recipients_fault(document: JsonObject, settings: DoubleSettings) -> str | None:
     recipients = document.get("recipients") or []
     is_broadcast = document.get("broadcast") is True
     if type(recipients) is not list:
@@ -88,13 +88,17 @@ def _recipients_fault(document: JsonObject) -> str | None:
         return "No Recipients"
     if recipients and is_broadcast:
         return "'broadcast' cannot be true when 'recipients' are given"
-    return next((fault for one in recipients if (fault := _recipient_fault(one))), None)
+    return next((fault for one in recipients if (fault := _recipient_fault(one, settings))), None)
 
 
-def _recipient_fault(recipient: Any) -> str | None:
+def _recipient_fault(recipient: Any, settings: DoubleSettings) -> str | None:
     if type(recipient) is not dict or sum(bool(recipient.get(name)) for name in _ADDRESSES) != 1:
         return "each recipient must have exactly one of 'external_user_id', 'user_alias', 'email' or 'braze_id'"
-    alias, attributes = recipient.get("user_alias"), recipient.get("attributes")
+    external_id, alias, attributes = (recipient.get(name) for name in ("external_user_id", "user_alias", "attributes"))
+    if external_id and (fault := external_id_fault(external_id, settings)):
+        return fault
+    if recipient.get("braze_id") and type(recipient["braze_id"]) is not str:
+        return "'braze_id' must be a string"
     if alias and not (type(alias) is dict and {"alias_name", "alias_label"} <= alias.keys()):
         return "'user_alias' must have an 'alias_name' and an 'alias_label'"
     if alias and recipient.get("send_to_existing_only") is False:
@@ -103,6 +107,8 @@ def _recipient_fault(recipient: Any) -> str | None:
         return "'prioritization' and a valid address are required with 'email'"
     if attributes is not None and type(attributes) is not dict:
         return "'attributes' must be an object"
+    if attributes and (fault := attributes_fault(attributes, settings)):
+        return fault
     return _properties_fault(recipient.get("trigger_properties"))
 
 

@@ -75,7 +75,7 @@ def _identifier_fault(thing: JsonObject, settings: DoubleSettings) -> str | None
     if primaries > 1:
         return "only one of 'external_id', 'braze_id' or 'user_alias' may be given"
     if given:
-        return _external_id_fault(external_id, settings)
+        return external_id_fault(external_id, settings)
     if alias is not None:
         names = (alias.get("alias_name"), alias.get("alias_label")) if type(alias) is dict else ()
         is_whole = len(names) == 2 and all(type(name) is str and name for name in names)
@@ -90,7 +90,8 @@ def _identifier_fault(thing: JsonObject, settings: DoubleSettings) -> str | None
     return IDENTIFIER_REQUIRED
 
 
-def _external_id_fault(external_id: Any, settings: DoubleSettings) -> str | None:
+def external_id_fault(external_id: Any, settings: DoubleSettings) -> str | None:
+    """Why this is no external id, or None."""
     if type(external_id) is not str:
         return None if type(external_id) in {int, float} else "'external_id' must be a string"
     too_large = len(external_id) > _EXTERNAL_ID_CHARS_SAFE and len(external_id.encode()) > _EXTERNAL_ID_BYTES_MAX
@@ -104,7 +105,8 @@ def email_fault(email: Any) -> str | None:
     return None if type(email) is str and _EMAIL.fullmatch(email) else EMAIL_INVALID
 
 
-def _attributes_fault(thing: JsonObject, settings: DoubleSettings, may_be_large: bool) -> str | None:  # noqa: ARG001  # one signature for the three arrays
+def attributes_fault(thing: JsonObject, settings: DoubleSettings, may_be_large: bool = False) -> str | None:  # noqa: ARG001  # one signature for the three arrays
+    """Why these attributes are refused, or None; whose they are is not looked at."""
     if not _CHECKED.keys().isdisjoint(thing):
         for name, check in _CHECKED.items():
             value = thing.get(name)
@@ -213,7 +215,7 @@ def _properties_fault(array: str, properties: Any, settings: DoubleSettings, byt
 
 
 _FAULTS: Final[Mapping[str, Callable[[JsonObject, DoubleSettings, bool], str | None]]] = {
-    "attributes": _attributes_fault,
+    "attributes": attributes_fault,
     "events": _event_fault,
     "purchases": _purchase_fault,
 }

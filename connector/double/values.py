@@ -11,7 +11,7 @@ import orjson
 
 from connector.double.exchange import JsonObject
 from connector.double.settings import ForcedType
-from connector.double.validation import NESTED_BYTES_MAX, instant, is_over_long
+from connector.double.validation import NESTED_BYTES_MAX, TEXT_CHARS_MAX, instant, is_over_long
 
 DROPPED: Final = object()
 """In place of a value: Braze ignores it without a word."""
@@ -52,6 +52,15 @@ def is_sound(nested: Any) -> bool:
     if type(nested) is list:
         return all(is_sound(value) for value in nested)
     return nested is not None
+
+
+def is_storable(nested: Any) -> bool:
+    """Whether no key inside holds a space, and neither a key nor a text is over-long."""
+    if type(nested) is dict:
+        return all(
+            " " not in key and len(key) <= TEXT_CHARS_MAX and is_storable(value) for key, value in nested.items()
+        )
+    return all(map(is_storable, nested)) if type(nested) is list else not is_over_long(nested)
 
 
 def _is_time(value: Any) -> bool:

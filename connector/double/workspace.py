@@ -18,7 +18,7 @@ from connector.double.exchange import JsonObject
 from connector.double.profiles import Profile, Profiles, recipient_key
 from connector.double.settings import DoubleSettings
 from connector.double.validation import TEXT_CHARS_MAX, instant, is_over_long
-from connector.double.values import DROPPED, coerced, is_nested, spoils_nested, updated
+from connector.double.values import DROPPED, coerced, is_nested, is_storable, spoils_nested, updated
 
 Journal = Callable[[Applied], None]
 
@@ -163,7 +163,7 @@ class Workspace:
         if kind is str:
             if len(value) > TEXT_CHARS_MAX:
                 return DROPPED
-        elif is_nested_dropped and (kind is dict or kind is list) and is_nested(value):
+        elif (kind is dict or kind is list) and is_nested(value) and (is_nested_dropped or not is_storable(value)):
             return DROPPED
         forced = settings.forced_types.get(name)
         return value if forced is None or value is None else coerced(forced, value)

@@ -123,6 +123,14 @@ def test_a_null_inside_one_nested_attribute_drops_the_nested_ones_of_the_whole_r
     assert profiles["external_id:u3"]["custom_attributes"] == {"address": {"city": "Ulm"}}
 
 
+def test_a_nested_attribute_that_cannot_be_stored_is_dropped_alone(asked: Any) -> None:
+    double = asked()
+    double.track(attributes=[{"external_id": "u1", "plan": "gold", "good": {"a": 1}, "bad": {"a b": 1}}])
+    state = double.state()
+    assert state["profiles"]["external_id:u1"]["custom_attributes"] == {"plan": "gold", "good": {"a": 1}}
+    assert state["silent_drops"] == {"attribute": 1}
+
+
 def test_properties_are_measured_only_where_they_could_be_too_large(asked: Any, body: Any) -> None:
     reply = asked().track(events=[EVENT, EVENT | {"properties": {"list": ["x" * 255] * 400}}])
     assert [one["index"] for one in body(reply)["errors"]] == [1]

@@ -77,7 +77,12 @@ ALIAS = {"user_alias": {"alias_name": "a", "alias_label": "l"}}
         {"recipients": [ALIAS | {"send_to_existing_only": False}]},
         {"recipients": [{"email": "someone@example.com"}]},
         {"recipients": [{"email": "someone", "prioritization": ["identified"]}]},
+        {"recipients": [{"external_user_id": "é" * 494}]},  # 988 bytes
+        {"recipients": [{"external_user_id": ["u1"]}]},
+        {"recipients": [{"braze_id": {"b": 1}}]},
         {"recipients": [U1 | {"attributes": []}]},
+        {"recipients": [U1 | {"send_to_existing_only": False, "attributes": {"subscription_groups": "g"}}]},
+        {"recipients": [U1 | {"send_to_existing_only": False, "attributes": {"email": 5}}]},
         {"recipients": [U1 | {"trigger_properties": []}]},
         {"recipients": [U1 | {"trigger_properties": {"a": "x" * 51_200}}]},
         {"recipients": [U1], "trigger_properties": {"a": "x" * 51_200}},

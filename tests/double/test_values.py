@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from connector.double.settings import ForcedType
-from connector.double.values import DROPPED, coerced, is_nested, spoils_nested, updated
+from connector.double.values import DROPPED, coerced, is_nested, is_storable, spoils_nested, updated
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,18 @@ def test_nested_is_what_holds_objects(value: Any, expected: bool) -> None:
 )
 def test_a_null_or_a_bad_time_inside_a_nested_attribute_spoils_the_nested_ones(value: Any, expected: bool) -> None:
     assert spoils_nested({"external_id": "u1", "attribute": value}) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"city": {"name": "Ulm"}}, True),
+        ({"city name": "Ulm"}, False),
+        ([{"city": {"full name": "Ulm"}}], False),
+        ({"city": "x" * 255}, True),
+        ({"city": ["x" * 256]}, False),
+        ({"x" * 256: 1}, False),
+    ],
+)
+def test_keys_inside_hold_no_space_and_nothing_is_over_long(value: Any, expected: bool) -> None:
+    assert is_storable(value) is expected
