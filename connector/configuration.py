@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,6 @@ _DOCUMENT: Final = "mapping"
 
 _DEPTH_MAX: Final = 100
 """No mapping needs a tenth of it. Beyond, whoever walks the tree (we, pydantic, JSON) would run out of stack."""
-_NO_TEXT: Final = "is no text in UTF-8"
 _TOO_DEEP: Final = f"nests more than {_DEPTH_MAX} deep"
 
 
@@ -166,14 +165,26 @@ def _expanded(
         return environment.get(name, "")
 
     text = _VARIABLE.sub(value_of, node)
-    if not _is_text(text):
-        faults.append(f"{where}: {_NO_TEXT}")
+    faults += _flaws(text, where)
     return text
 
 
-def _is_text(text: str) -> bool:
-    """Bytes of another encoding in a variable are halves of characters here, and nothing beyond us could take them."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _flaws(node: Any, where: str) -> Iterator[str]:
+    """Texts that nothing beyond us could take.
+
+    Bytes of another encoding in a variable are halves of characters here; YAML and JSON can spell these, and a NUL.
+    """
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _flaws(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _flaws(value, f"{where}.{index}")
+    elif isinstance(node, str):
+        if any("\ud800" <= character <= "\udfff" for character in node):
+            yield f"{where}: is no text in UTF-8"
+        if "\0" in node:
+            yield f"{where}: holds a NUL"
 
 
 def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[str]) -> None:
@@ -181,8 +192,8 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
     for name, text in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
-        if not _is_text(text):
-            faults.append(f"{name}: {_NO_TEXT}")
+        if flaws := list(_flaws(text, name)):
+            faults += flaws
             continue
         path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         if path[0] == "kafka" and len(path) == 2:
@@ -198,6 +209,7 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
         else:
             try:
                 node[path[-1]] = _value(text, is_property=path[0] == "kafka" and len(path) > 1)
+                faults += _flaws(node[path[-1]], name)
             except _SaidTwice as error:
                 faults.append(f"{name}: {error}: give it once")
             except RecursionError:
@@ -216,6 +228,8 @@ def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> dict[str, P
         if name in kafka:
             faults.append(f"kafka.{key}: give either {name} or {key}")
             continue
+        if any(_flaws(path, "")):
+            continue  # said already
         try:
             files[name] = Path(path)
             kafka[name] = files[name].read_text(encoding="utf-8").strip()

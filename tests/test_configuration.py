@@ -47,6 +47,20 @@ def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_what_yaml_and_json_can_spell_and_nobody_can_take_is_named(tmp_path: Path) -> None:
+    """Whoever opens a file of such a name ends with a fault of ours."""
+    text = 'kafka: {sasl.password_file: "a\\0b"}\nschemas_dir: "c\\0"'
+    with pytest.raises(ConfigurationInvalid) as refused:
+        written(saved(tmp_path, text), {"AIQ_BRAZE__TOPICS": '{"e": [{"schema": "\\u0000"}, "\\ud800"]}'})
+
+    assert refused.value.faults == [
+        "kafka.sasl.password_file: holds a NUL",
+        "schemas_dir: holds a NUL",
+        "AIQ_BRAZE__TOPICS.e.0.schema: holds a NUL",
+        "AIQ_BRAZE__TOPICS.e.1: is no text in UTF-8",
+    ]
+
+
 def test_variables_of_ours_come_over_the_file(tmp_path: Path) -> None:
     tree = written(
         saved(tmp_path, "kafka: {bootstrap.servers: a:9092, group.id: g}\nbraze: {settle_s: 1}"),
