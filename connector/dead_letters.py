@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from connector.kafka_errors import said
 from connector.kafka_properties import producer_properties
 from connector.ports import Cured, Trouble
-from connector.records import KafkaRecord
+from connector.records import KafkaRecord, headers_of
 from connector.sasl import PASSWORD, USER
 
 REASON: Final = "dead_letters"
@@ -151,7 +151,7 @@ def _is_final(error: KafkaError) -> bool:
 
 def _original(record: KafkaRecord) -> list[tuple[str, bytes | None]]:
     """The record's own headers, without those of an earlier life as a dead letter."""
-    return [header for header in record.headers() or () if not header[0].startswith("aiq.dlq.")]
+    return [header for header in headers_of(record) if not header[0].startswith("aiq.dlq.")]
 
 
 def _remedy(error: KafkaError) -> str:

@@ -6,8 +6,9 @@ Kafka hands it out until its fate is known, so that an offset can never be settl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple, NewType, Protocol
+from typing import Any, Final, Literal, NamedTuple, NewType, Protocol, cast
 
 import orjson
 
@@ -42,6 +43,31 @@ class KafkaRecord(Protocol):
     def leader_epoch(self) -> int | None:
         """Under which leader it was written: never falls along a partition; None: the broker does not say."""
         ...
+
+
+Header = tuple[str, bytes | None]
+"""Of a record."""
+
+
+class _Mendable(Protocol):
+    """What a client's message has besides."""
+
+    def set_headers(self, headers: list[Header]) -> None: ...
+
+
+def headers_of(record: KafkaRecord) -> Sequence[Header]:
+    """A record's headers; none at all where the name of one is no UTF-8, as Kafka lets it be.
+
+    Of such a record confluent-kafka gives an error, and when it is asked again a list with a hole, at which the process
+    ends without a word (measured, 2.16). So whoever wants headers asks here, and the record has none from then on.
+    """
+    try:
+        return record.headers() or ()
+    except (SystemError, UnicodeDecodeError) as error:
+        if not isinstance(error.__cause__ or error, UnicodeDecodeError):
+            raise
+    cast("_Mendable", record).set_headers([])
+    return ()
 
 
 class TopicPartition(NamedTuple):

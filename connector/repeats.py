@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from connector.letters import REPLAY_COUNT
-from connector.records import Assignment, CampaignSend
+from connector.records import Assignment, CampaignSend, headers_of
 
 
 class Repeats:
@@ -60,4 +60,4 @@ class Repeats:
 
 def _was_put_back(send: CampaignSend) -> bool:
     """Whether somebody asked for it with `aiq-braze replay`, knowing that it may have been sent."""
-    return any(name == REPLAY_COUNT for name, _ in send.record.headers() or ())
+    return any(name == REPLAY_COUNT for name, _ in headers_of(send.record))

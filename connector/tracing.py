@@ -25,7 +25,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode,
 
 from connector import __version__
 from connector.outcomes import Attempt, Delivered, Outcome, Reply
-from connector.records import KafkaRecord
+from connector.records import KafkaRecord, headers_of
 from connector.request import Request
 from connector.telemetry import Telemetry
 
@@ -43,7 +43,7 @@ _LOGGERS: Final = ("opentelemetry", "urllib3")
 
 def origin_of(record: KafkaRecord) -> SpanContext | None:
     """The span in which a record was produced; None if its headers name none, or what they name is none."""
-    value: bytes | str | None = next((each for name, each in record.headers() or () if name == "traceparent"), None)
+    value: bytes | str | None = next((each for name, each in headers_of(record) if name == "traceparent"), None)
     if isinstance(value, str):
         value = value.encode()
     found = _TRACEPARENT.fullmatch(value or b"")

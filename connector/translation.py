@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from connector.decode import FRAME_BYTES, Decoder, compile_decoder, schema_id_of
 from connector.express import compile_lane
 from connector.mapping import MappingDocument, MappingRules, compile_mapping
-from connector.records import Assignment, KafkaRecord, Kind, Outbound, Rejected, Skipped, SkipReason
+from connector.records import Assignment, KafkaRecord, Kind, Outbound, Rejected, Skipped, SkipReason, headers_of
 from connector.schema import WriterSchema
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Translator:
         if not self.framed or value is None:
             return None
         try:
-            return schema_id_of(value, record.headers())
+            return schema_id_of(value, headers_of(record))
         except Rejected:
             return None
 
@@ -177,7 +177,7 @@ class Translator:
                 continue
             try:
                 if self.framed:
-                    framed_id = schema_id_of(value, record.headers())
+                    framed_id = schema_id_of(value, headers_of(record))
                     if not self.fixed and framed_id != schema_id:
                         schema_id = framed_id
                         compiled = self._compiled.get(framed_id)

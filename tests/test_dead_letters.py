@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from connector import dead_letters
 from connector.dead_letters import DeadLetterTopic
 from connector.ports import Cured, Trouble
+from tests.hostile_headers import Unreadable
 from tests.real.brokers import InProcessBroker
 
 TOPIC = "aiq.dead-letters"
@@ -110,6 +111,20 @@ async def test_a_letter_is_the_original_byte_for_byte_with_more_headers(
     assert (letter.value(), letter.key(), letter.timestamp()[1]) == (value, key, timestamp[1])
     assert letter.headers() == [*own, *HEADERS]
     assert topic.told == []
+
+
+async def test_a_record_whose_headers_cannot_be_read_is_a_letter_without_them(
+    broker: InProcessBroker, read: Any
+) -> None:
+    class Odd(Unreadable, Record):
+        pass
+
+    topic = Topic({"bootstrap.servers": broker.address})
+    own = [("number", b"3a")]  # by which the letter is found
+    await topic.write(Odd(b"x"), [*own, *HEADERS], lambda: True)
+    topic.close()
+    letter = await asyncio.to_thread(read)
+    assert (letter.value(), letter.headers()) == (b"x", [*own, *HEADERS])
 
 
 async def test_a_record_without_a_timestamp_gets_the_present(broker: InProcessBroker, read: Any) -> None:

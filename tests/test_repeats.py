@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from connector.letters import REPLAY_COUNT
 from connector.records import Assignment, CampaignSend
 from connector.repeats import Repeats
+from tests.hostile_headers import Unreadable
 from tests.sent_objects import CAMPAIGNS, Consumed, trigger
 
 OTHER = Assignment("campaigns", 1, 1)
@@ -81,3 +82,16 @@ def test_just_the_newest_ids_are_remembered(ids: list[int], size: int) -> None:
         assert bool(repeated) == (each in window)
         if fresh:
             window = [*window, each][-size:]
+
+
+def test_what_has_headers_that_cannot_be_read_was_not_put_back() -> None:
+    class Odd(Unreadable, Consumed):
+        pass
+
+    repeats = Repeats(10)
+    repeats.sift([made("a", 0)])
+    again = made("a", 7)
+    again.record = Odd(CAMPAIGNS, 7)
+
+    assert offsets(repeats.sift([again])[1]) == [7]
+    assert again.record.headers() == [], "whoever asks next gets an answer"

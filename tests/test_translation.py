@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from connector.mapping import MappingRules, default_document
 from connector.records import Assignment, Kind
 from connector.simulation.kafka import SimulatedRecord
 from connector.translation import Translator
 from tests.avro_bytes import our_schema, written
+from tests.hostile_headers import Unreadable
 from tests.mapping_samples import AT, SAMPLES, SCHEMAS
 
 STAY = Assignment("events", 0, 1)
@@ -64,3 +67,37 @@ def test_each_record_is_mapped_as_its_own_schema_wants_it_and_an_unknown_one_end
     ]
     assert ([record.offset() for record in done.rest], done.missing) == ([14, 15], 9)
     assert [out.size_bytes for out in done.outbound] == [len(record.value()) for record in chunk[:4]]
+
+
+def test_a_framed_record_whose_headers_cannot_be_read_has_none() -> None:
+    """With the express lane and without: nobody may ask twice."""
+
+    class Odd(Unreadable, SimulatedRecord):
+        pass
+
+    translates = translator(framed=True)
+    translates.learn(our_schema("ProfileEvent"), 7)
+    for _ in range(2):  # the second time the lane knows the schema
+        chunk: list[Any] = [
+            Odd(STAY.name, number, b"", frame(schema_id, value(number)), AT)
+            for number, schema_id in enumerate((7, 7, 7))
+        ]
+        chunk.append(Odd(STAY.name, 3, b"", b"\1", AT))
+        assert translates.schema_id(chunk[0]) == 7
+
+        done = translates.translate(STAY, chunk, AT)
+
+        assert [out.offset for out in done.outbound] == [0, 1, 2]
+        assert [rejected.reason for _, rejected in done.rejected] == ["bad_framing"]
+
+
+def test_another_error_of_the_client_s_is_not_taken_for_headers() -> None:
+    class Broken(SimulatedRecord):
+        def headers(self) -> Any:
+            raise SystemError("something else")
+
+    translates = translator(framed=True)
+    translates.learn(our_schema("ProfileEvent"), 7)
+
+    with pytest.raises(SystemError):
+        translates.translate(STAY, [Broken(STAY.name, 0, b"", frame(7, value(0)), AT)], AT)

@@ -525,8 +525,16 @@ static int is_framed_by_header(PyObject *record)
 {
     PyObject *headers = PyObject_CallMethodNoArgs(record, word_headers);
     int answer = GIVEN;
-    if (headers == NULL)
-        return BROKEN;
+    if (headers == NULL) { /* as `headers_of` has it: a name that is no UTF-8, and the record has none from then on */
+        if (!PyErr_ExceptionMatches(PyExc_SystemError) && !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+            return BROKEN;
+        PyErr_Clear();
+        PyObject *mended = PyObject_CallMethod(record, "set_headers", "([])");
+        if (mended == NULL)
+            return BROKEN;
+        Py_DECREF(mended);
+        return DECLINED;
+    }
     if (headers == Py_None)
         answer = DECLINED;
     else if (PyList_Check(headers)) {

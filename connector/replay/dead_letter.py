@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from connector.letters import PREFIX as LETTER_PREFIX
 from connector.letters import REPLAY_COUNT, REPLAY_PREFIX
-from connector.records import KafkaRecord, TopicPartition
+from connector.records import Header, KafkaRecord, TopicPartition, headers_of
 
 CONTEXT: Final = (
     "reason",
@@ -54,8 +54,6 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _TIME: Final = re.compile(r"-?[0-9]{1,18}")
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 _POSITION: Final = re.compile(r"([A-Za-z0-9._-]{1,249})\[([0-9]{1,9})\]:([0-9]{1,18})")
-
-Header = tuple[str, bytes | None]
 
 
 class Position(NamedTuple):
@@ -142,7 +140,7 @@ class DeadLetter:
 
 def read_letter(record: KafkaRecord) -> DeadLetter | Failed | None:
     """What a record of the dead-letter topic is: a letter, a mark (whose record was put back), or foreign (None)."""
-    headers = record.headers() or ()
+    headers = headers_of(record)
     texts = {name: text for name, text in map(_decoded, headers) if text is not None}
     mark = texts.get(_DONE)
     if mark is not None and record.value() is None:
@@ -192,7 +190,7 @@ def mark_headers(letter: DeadLetter) -> list[Header]:
 
 def original_headers(record: KafkaRecord) -> list[Header]:
     """The headers that the producer gave it."""
-    return [each for each in record.headers() or () if not each[0].startswith((LETTER_PREFIX, REPLAY_PREFIX))]
+    return [each for each in headers_of(record) if not each[0].startswith((LETTER_PREFIX, REPLAY_PREFIX))]
 
 
 def rank_of(record: KafkaRecord) -> int:
@@ -201,7 +199,7 @@ def rank_of(record: KafkaRecord) -> int:
     A record that was put back says what it said when it failed first: whatever was written between then and now is
     newer, although it lies in front of it.
     """
-    headers = record.headers()
+    headers = headers_of(record)
     if not headers:
         return record.offset()
     first = {name.removeprefix(_FIRST): value for name, value in headers if name.startswith(_FIRST) and value}

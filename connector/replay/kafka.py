@@ -15,8 +15,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from connector.kafka_errors import said
 from connector.kafka_properties import reading_properties, replaying_properties
-from connector.records import KafkaRecord, TopicPartition
-from connector.replay.dead_letter import Header
+from connector.records import Header, KafkaRecord, TopicPartition
 
 _CALL_S: Final = 20.0
 _SILENCE_S: Final = 30.0

@@ -15,11 +15,10 @@ from typing import Final, Protocol
 
 from connector.mapping import MappingInvalid
 from connector.ports import SchemaUnknown
-from connector.records import Assignment, KafkaRecord, Kind, Outbound, TopicPartition
+from connector.records import Assignment, Header, KafkaRecord, Kind, Outbound, TopicPartition
 from connector.replay.dead_letter import (
     DeadLetter,
     Failed,
-    Header,
     mark_headers,
     read_letter,
     replay_headers,

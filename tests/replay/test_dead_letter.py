@@ -18,10 +18,12 @@ from connector.replay.dead_letter import (
     Failed,
     Position,
     mark_headers,
+    original_headers,
     rank_of,
     read_letter,
     replay_headers,
 )
+from tests.hostile_headers import Unreadable
 from tests.replay.letters_made import TOPIC, Record, context, letter
 
 OWN = [("trace", b"\x00\xff"), ("trace", b"twice"), ("null", None)]
@@ -181,3 +183,12 @@ def test_the_age_of_a_record_is_where_it_failed_first_in_this_partition() -> Non
     assert rank_of(Record(50, back, topic="another")) == 50
     assert rank_of(Record(5, back)) == 5, "nothing is younger than its place"
     assert rank_of(Record(50, [*back[:-12], ("aiq.replay.first.offset", b"x")])) == 50
+
+
+def test_headers_that_cannot_be_read_are_none() -> None:
+    class Odd(Unreadable, Record):
+        pass
+
+    assert read_letter(Odd(3)) is None
+    assert rank_of(Odd(3)) == 3
+    assert original_headers(Odd(3)) == []
