@@ -174,6 +174,20 @@ def test_a_history_that_is_not_ours_is_replaced(foreign: Any) -> None:
     assert replay_headers(letter(7, [*OWN, *foreign])) == replay_headers(letter(7, OWN))
 
 
+def test_a_history_that_somebody_made_too_long_is_cut() -> None:
+    history = [
+        ("aiq.replay.count", b"3"),
+        ("aiq.replay.reasons", b",".join([b"refused"] * 1000)),
+        ("aiq.replay.first.detail", b"x" * 100_000),
+    ]
+
+    headers = dict(replay_headers(letter(7, history)))
+
+    assert headers["aiq.replay.first.detail"] == b"x" * CONTEXT_BYTES_MAX
+    assert headers["aiq.replay.reasons"] == b",".join([b"refused"] * REASONS_MAX)
+    assert headers["aiq.replay.count"] == b"4"
+
+
 def test_the_age_of_a_record_is_where_it_failed_first_in_this_partition() -> None:
     back = replay_headers(letter(7))
     assert rank_of(Record(50, back)) == 7

@@ -204,7 +204,11 @@ def test_the_options_choose(desk: Desk) -> None:
     assert desk.put_back(EVENT) == []
 
 
-def test_a_limit_ends_it_and_the_next_run_goes_on(desk: Desk) -> None:
+@pytest.mark.parametrize("chunk", [100, 2])
+def test_a_limit_ends_it_and_the_next_run_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(
+        "connector.replay.pace.CHUNK_MAX", chunk
+    )  # of a limit that takes several chunks, no more either
     for _ in range(5):
         desk.fail(EVENT, encoded(EVENT))
     assert desk.replay("--limit", "3") == {"replayed": 3}
