@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from connector.braze import Endpoint
-from connector.check import _braze_finding, _registry
+from connector.check import Finding, _braze_finding, _configuration, _registry, exit_code
 from connector.outcomes import Reply
 from connector.settings import Settings
 
@@ -75,3 +75,35 @@ def test_a_key_is_accepted_by_braze_alone(status: int, body: bytes, verdict: str
 
     assert (found.verdict, found.subject) == (verdict, "braze")
     assert found.text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [((), 0), (("ok", "warning"), 0), (("ok", "refused"), 3), (("refused", "wrong"), 2), (("wrong", "warning"), 2)],
+)
+def test_the_gravest_finding_decides_the_exit_code(verdicts: Any, code: int) -> None:
+    assert exit_code([Finding(verdict, "x", "y") for verdict in verdicts]) == code
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_known"),
+    [
+        ("https://rest.iad-01.braze.com", True),
+        ("https://rest.fra-02.braze.eu", True),
+        ("http://127.0.0.1:8080", True),
+        ("https://braze.com.example.org", False),
+        ("https://rest-braze.com", False),
+    ],
+)
+def test_a_host_that_is_not_known_for_braze_s_is_a_warning(endpoint: str, is_known: bool) -> None:
+    settings = Settings.model_validate(
+        {
+            "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"},
+            "topics": {"events": {"kind": "event"}},
+            "braze": {"endpoint": endpoint, "api_key": "not-a-real-key"},
+        }
+    )
+
+    warnings = [found for found in _configuration(settings) if found.verdict == "warning"]
+
+    assert [found.subject for found in warnings] == ([] if is_known else ["braze.endpoint"])

@@ -3,8 +3,8 @@ import json
 
 from connector.books import Books
 from connector.campaigns import CampaignBatcher
-from connector.gauges import forget_partition, show_books, show_parked
-from connector.ports import StayStart
+from connector.gauges import forget_partition, show_books, show_parked, show_watermarks
+from connector.ports import StayStart, Watermarks
 from connector.records import Fate, Kind
 from connector.telemetry import Telemetry
 from tests.sent_objects import CAMPAIGNS, EVENTS, Consumed, trigger
@@ -53,3 +53,34 @@ def test_parked_triggers_are_told_by_partition_so_that_the_others_are_still_watc
     books.close([beside])
     show_parked(telemetry, books, campaigns)
     assert told() == {("campaigns", "0"): 0.0}
+
+
+def test_where_nothing_is_open_there_is_no_oldest_record() -> None:
+    telemetry = Telemetry(output=None)
+    books = Books({"events": Kind.EVENT}, 0.0)
+    account = books.open(StayStart(EVENTS, 0, ""), 0.0, 0)
+    name = "aiq_braze_oldest_unsettled_record_timestamp_seconds"
+
+    def told() -> list[float]:
+        (family,) = [each for each in telemetry.registry.collect() if each.name == name]
+        return [each.value for each in family.samples]
+
+    records = [Consumed(EVENTS, 0)]
+    books.admit(account, records)
+    show_books(telemetry, books)
+    assert told() == [1_790_000_000.0]
+    books.settle_one(EVENTS, 0, Fate.DELIVERED)
+    show_books(telemetry, books)
+    assert told() == [], "0 would be fifty years of delay"
+
+
+def test_marks_that_are_older_than_our_position_are_no_negative_lag() -> None:
+    telemetry = Telemetry(output=None)
+    books = Books({"events": Kind.EVENT}, 0.0)
+    books.open(StayStart(EVENTS, 7, ""), 0.0, 0)
+
+    for marks, lag, left in (((5, 9), 2, 2), ((8, 6), 0, 0)):
+        show_watermarks(telemetry, books, Watermarks({EVENTS: marks}))
+
+        assert telemetry.value("consumer_lag_records", "events", "0") == lag
+        assert telemetry.value("retention_left_records", "events", "0") == left

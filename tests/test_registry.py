@@ -28,6 +28,7 @@ class Fake:
 
     def __init__(self, port: int | None = None) -> None:
         self.answers: dict[str, list[Answer]] = {}
+        self.redirections: dict[str, str] = {}
         self.asked: Counter[str] = Counter()
         self.authorizations: set[str | None] = set()
         self.server = TestServer(web.Application(), port=port)
@@ -40,6 +41,8 @@ class Fake:
         path = request.raw_path
         self.asked[path] += 1
         self.authorizations.add(request.headers.get("Authorization"))
+        if path in self.redirections:
+            raise web.HTTPFound(self.redirections[path])
         answers = self.answers.get(path, [(404, {"error_code": 40403, "message": "Schema not found"})])
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
         return web.Response(status=status, text=body if isinstance(body, str) else json.dumps(body))
@@ -94,6 +97,40 @@ async def opened(fake: Fake, told: Told) -> AsyncIterator[Callable[..., Any]]:
     yield open_one
     for client in clients:
         await client.close()
+
+
+async def test_who_stops_waiting_takes_the_answer_from_nobody(fake: Fake, opened: Any) -> None:
+    fake.schema("/schemas/ids/7", SIMPLE)
+    registry = await opened()
+    first, second = (asyncio.create_task(registry.fetch(7)) for _ in range(2))
+    await asyncio.sleep(0)  # both have asked
+    first.cancel()
+
+    assert json.loads(await second) == json.loads(SIMPLE)
+    assert first.cancelled()
+
+
+async def test_credentials_follow_no_redirection(fake: Fake, told: Told, opened: Any) -> None:
+    fake.schema("/schemas/ids/8", SIMPLE)
+    fake.redirections["/schemas/ids/7"] = "/schemas/ids/8"
+    registry = await opened(user="u", password=Secret("password", "planted", None, lambda _: None))
+    asking, told_of = asyncio.create_task(registry.fetch(7)), asyncio.create_task(told.trouble.wait())
+    await asyncio.wait({asking, told_of}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (asking, told_of):
+        task.cancel()
+
+    assert fake.asked["/schemas/ids/8"] == 0
+    (trouble,) = told.troubles
+    assert trouble.detail.startswith("the registry answers with status 302")
+    assert trouble.halts
+
+
+async def test_no_proxy_is_taken_from_the_environment(fake: Fake, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    fake.schema("/schemas/ids/7", SIMPLE)
+
+    assert await asyncio.wait_for((await opened()).fetch(7), 10)
 
 
 async def test_a_schema_is_asked_for_once_by_however_many(fake: Fake, told: Told, opened: Any) -> None:
