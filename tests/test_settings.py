@@ -145,6 +145,7 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
         ({"dead_letter_topic": "dead letters"}, "dead_letter_topic: is no name of a topic"),
         ({"dead_letter_topic": "aiq.audience-membership"}, "dead_letter_topic: is also a topic to read"),
         ({"revoke_deadline_s": 400}, "revoke_deadline_s: "),
+        ({"revoke_deadline_s": 45}, "revoke_deadline_s: "),
         ({"topics": {}}, "topics: "),
     ],
 )
@@ -153,6 +154,10 @@ def test_what_is_wrong_is_refused_with_the_key_s_path(tmp_path: Path, changes: d
         load(written(tmp_path, changed(**changes)), {})
 
     assert any(fault in line for line in refusal.value.faults), refusal.value.faults
+
+
+def test_a_revoke_may_take_all_but_fifteen_seconds_of_a_poll_s_interval(tmp_path: Path) -> None:
+    assert load(written(tmp_path, changed(revoke_deadline_s=44.9)), {}).revoke_deadline_s == 44.9
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,12 @@ from typing import Any
 
 import pytest
 
+MIXED = {
+    "external_ids": [f"u{n}" for n in range(26)],
+    "user_aliases": [{"alias_name": f"a{n}", "alias_label": "l"} for n in range(25)],
+}
+"""One more than fifty, of two kinds."""
+
 
 def _ids(body: Any, reply: Any) -> list[str]:
     return [one["id"] for one in body(reply)["campaigns"]]
@@ -70,6 +76,8 @@ def test_export_finds_by_any_identifier(asked: Any, body: Any) -> None:
         assert user["external_id"] is None
 
 
-@pytest.mark.parametrize("question", [{}, {"external_ids": "u1"}, {"external_ids": [f"u{n}" for n in range(51)]}])
+@pytest.mark.parametrize(
+    "question", [{}, {"external_ids": "u1"}, {"external_ids": [f"u{n}" for n in range(51)]}, MIXED]
+)
 def test_an_export_of_nobody_or_of_too_many_is_a_400(asked: Any, question: Any) -> None:
     assert asked().post("/users/export/ids", question).status == 400

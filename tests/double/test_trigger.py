@@ -59,6 +59,12 @@ def test_fifty_recipients_are_the_most(asked: Any, body: Any, count: int, status
     assert (body(reply)["message"] == words) == (status == 400)
 
 
+@pytest.mark.parametrize(("size_bytes", "status"), [(51_200, 201), (51_201, 400)])
+def test_fifty_kilobytes_of_properties_are_the_most(asked: Any, size_bytes: int, status: int) -> None:
+    properties = {"a": "x" * (size_bytes - len(b'{"a":""}'))}
+    assert asked().trigger(U1 | {"trigger_properties": properties}).status == status
+
+
 ALIAS = {"user_alias": {"alias_name": "a", "alias_label": "l"}}
 
 
