@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import yaml
 
+from connector.secret import place
+
 ENVIRONMENT_PREFIX: Final = "AIQ_BRAZE__"
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -235,7 +237,8 @@ def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> dict[str, P
             kafka[name] = files[name].read_text(encoding="utf-8").strip()
         except (OSError, TypeError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is no file of text"
-            faults.append(f"kafka.{key}: {path} cannot be read: {why}; is the secret mounted?")
+            named = place(files[name]) if name in files else "what is given"
+            faults.append(f"kafka.{key}: {named} cannot be read: {why}; is the secret mounted?")
     return files
 
 

@@ -22,6 +22,12 @@ def text_in(content: bytes) -> str | None:
     return text if text and "\0" not in text else None
 
 
+def place(path: Path) -> str:
+    """A secret's file, as a person may read it: not where it may be the secret itself, put where a path belongs."""
+    is_one = path.is_absolute() and path.parent.is_dir()
+    return str(path) if is_one else "the file named there (not shown, should it be the secret itself)"
+
+
 class Secret:
     """A secret as of now.
 

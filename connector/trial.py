@@ -21,7 +21,7 @@ from connector.configuration import ConfigurationInvalid
 from connector.kafka_log import unheard
 from connector.kafka_properties import consumer_properties, producer_properties
 from connector.records import Kind
-from connector.secret import NO_TEXT, text_in
+from connector.secret import NO_TEXT, place, text_in
 from connector.settings import NO_TRACING, Settings
 
 _SECRET: Final = re.compile(r"password|secret|\.pem$|\.config$")
@@ -58,7 +58,8 @@ def _files(settings: Settings) -> Iterator[str]:
         try:
             fault = look(path)
         except OSError as error:
-            fault = f"{path} cannot be read: {error.strerror}; is it mounted?"
+            named = path if look is _authorities else place(path)
+            fault = f"{named} cannot be read: {error.strerror}; is it mounted?"
         if fault is not None:
             yield f"{key}: {fault}"
 

@@ -171,6 +171,13 @@ def test_a_kafka_property_is_read_from_a_file(tmp_path: Path) -> None:
         assert read.kafka_files == {"sasl.password": password}
 
 
+def test_a_password_put_where_its_file_belongs_is_not_shown(tmp_path: Path) -> None:
+    path = saved(tmp_path, "kafka: {sasl.password_file: planted-secret}")
+    with pytest.raises(ConfigurationInvalid, match=r"kafka\.sasl\.password_file: the file named there") as refused:
+        written(path, {})
+    assert "planted" not in str(refused.value)
+
+
 def test_a_file_of_a_kafka_property_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
     absent = f"sasl.password_file: {tmp_path / 'absent'}"
     with pytest.raises(

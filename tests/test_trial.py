@@ -122,6 +122,16 @@ def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("secret", ["planted-secret", "planted/secret", "/planted/secret", "planted" * 100])
+def test_a_secret_put_where_its_file_belongs_is_not_shown(secret: str) -> None:
+    registry = {"url": "http://127.0.0.1:1", "user": "u", "password_file": secret}
+
+    found = faults(settings(braze={"api_key": None, "api_key_file": secret}, schema_registry=registry))
+
+    assert [each.partition(":")[0] for each in found] == ["braze.api_key_file", "schema_registry.password_file"]
+    assert "planted" not in "".join(found)
+
+
 @pytest.mark.parametrize("content", [b"", b"a\nb", b"planted-secret\x00", "planted".encode("utf-16"), b"k\xe9y"])
 def test_a_file_that_holds_no_key_is_refused_without_what_it_holds(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "key"
