@@ -101,10 +101,13 @@ class Audit:
     def altered(self) -> list[int]:
         """Records of objects that say something else than they do (later ones over earlier ones), or of another user.
 
-        An object without a record is `NOBODYS`: nobody has asked for it.
+        An object without a record, or of one that was never made, is `NOBODYS`: nobody has asked for it.
         """
         found: list[int] = []
         for numbers, sent in self.sent:
+            if not self.made.keys() >= set(numbers):
+                found.append(NOBODYS)
+                continue
             made = [self.made[number] for number in sorted(numbers, key=self.positions.__getitem__)]
             wanted: dict[str, Any] = {}
             for each in made:
@@ -117,6 +120,8 @@ class Audit:
         """Times that a record of a user reached Braze before an earlier one of the same user and partition."""
         lanes: dict[tuple[str, TopicPartition], list[tuple[tuple[int, int, int], int]]] = defaultdict(list)
         for number, places in self.arrivals.items():
+            if number not in self.made:
+                continue  # told as altered
             partition, offset = self.positions[number]
             lanes[self.made[number].user, partition].extend((place, offset) for place in places)
         return sum(_inversions(lane) for lane in lanes.values())

@@ -98,6 +98,7 @@ def test_what_is_coalesced_into_one_object_arrived_together() -> None:
         ({"external_id": "u", "AIQ_1_a": True, "demo_record_0": True}, []),  # alone
         ({"external_id": "u", "AIQ_1_a": True, "demo_record_0": True, "plan": "pro"}, [0]),
         ({"external_id": "u", "AIQ_1_a": True}, [NOBODYS]),
+        ({"external_id": "u", "AIQ_1_a": True, "demo_record_7": True}, [NOBODYS]),  # of no record that was written
     ],
 )
 def test_what_says_something_else_than_its_records_is_altered(sent: dict[str, Any], altered: list[int]) -> None:
@@ -110,6 +111,7 @@ def test_what_says_something_else_than_its_records_is_altered(sent: dict[str, An
     audit.applied(1, "attributes", 0, sent)
 
     assert audit.altered() == altered
+    assert audit.order_violations() == 0
 
 
 @pytest.mark.parametrize("kind", Kind)
