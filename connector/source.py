@@ -316,8 +316,7 @@ class KafkaSource:
         if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}:  # noqa: SLF001
             self._errands.count_soon()  # which says what topic, once
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            name = Partition(message.topic(), message.partition())
-            if name in self._flows:  # else revoked in the same call: its next owner says it
+            if (name := self._read_from(message)) is not None:
                 self._complaints.out_of_range(name)
         elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             self._complaints.topic_forbidden(message.topic(), error)
@@ -327,9 +326,18 @@ class KafkaSource:
             raise fatal(error)
         else:
             self._on_error(error)
-            name = Partition(message.topic(), message.partition())
-            if name in self._flows:
+            if (name := self._read_from(message)) is not None:
                 self._complaints.not_read(name, error)
+
+    def _read_from(self, message: Any) -> Partition | None:
+        """The partition that a word is about, if it may be believed.
+
+        Not where it was revoked in the same call: its next owner says it. Nor after a batch that cannot be read: behind
+        a damaged one the library takes any bytes for the next offset, and finds that out of range.
+        """
+        name = Partition(message.topic(), message.partition())
+        flow = self._flows.get(name)
+        return None if flow is None or flow.astray else name
 
     # ---- assignment, in callbacks of consume() ----------------------------------------------------------------------
 

@@ -883,6 +883,15 @@ def test_a_partition_that_is_not_read_for_another_reason_is_said_until_it_is_rea
     )
 
 
+def test_what_the_client_says_of_a_partition_behind_a_damaged_batch_is_not_believed(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    """It takes the middle of the batch for the next one's beginning, and asks for an offset that there never was."""
+    own(still, 0)
+    still._hand_over([OutOfRange(KafkaError._BAD_MSG), OutOfRange(), OutOfRange(KafkaError.UNKNOWN)])
+    assert [event.reason for event in told if isinstance(event, Trouble)] == ["unreadable:t[0]"]
+
+
 def test_of_a_partition_that_left_in_the_same_call_nothing_is_said_to_be_unreadable(
     still: KafkaSource, told: list[SourceEvent]
 ) -> None:
