@@ -196,6 +196,21 @@ class Ordeal:
 
         until("the partitions are shared evenly", is_shared)
 
+    def until_ready(self) -> None:
+        """Wait until all that live are ready, another in the place of one whose Kafka client stood."""
+
+        def are_ready() -> bool:
+            for replica in [self._restarted(each) for each in list(self.live)]:
+                replica.child.must_live()
+                try:
+                    if replica.readiness()[0] != 200:
+                        return False
+                except OSError:
+                    return False  # it ends as we ask; the next look tells of what
+            return True
+
+        until("all are ready", are_ready)
+
     def _restarted(self, replica: Replica) -> Replica:
         """Itself; or, as a supervisor would do, another in its place if it ended because its Kafka client stood.
 

@@ -123,8 +123,7 @@ def broker_restarts(ordeal: Ordeal, rounds: int) -> Verdict:
             ordeal.broker.start()
             until_at = max(time.time(), leases_end)
             back = ordeal.abandoned(at, until_at, {where: marks[where] for where in ordeal.everything})
-            for replica in ordeal.live:
-                replica.until_ready()
+            ordeal.until_ready()
             for where in ordeal.everything:
                 ordeal.until_deliveries(1, back.until, {where})
         ordeal.until_shared()
