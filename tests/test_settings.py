@@ -48,6 +48,8 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
     ("changes", "fault"),
     [
         ({"braze/api_keyy": "x"}, "braze.api_keyy: unknown key"),
+        ({"http": {"port": True}}, "http.port: true is no value of it (YAML reads a bare yes, no, on, off as boolean)"),
+        ({"braze/settle_s": False}, "braze.settle_s: false is no value of it (YAML reads a bare yes, no, on, off"),
         ({"brazee": {}}, "brazee: unknown key"),
         ({"topics/aiq.audience-membership": {"kind": "people"}}, "topics.aiq.audience-membership.kind: "),
         ({"topics/aiq.audience-membership": {"kind": "event", "framin": 1}}, ".framin: unknown key"),
