@@ -162,7 +162,7 @@ class Exchange:
             status = f"{attempt.status // 100}xx" if isinstance(attempt, Reply) else "none"
             self._telemetry.count("braze_requests_total", 1, endpoint, status)
             self._telemetry.observe("braze_request_duration_seconds", (attempt.elapsed_s,), endpoint)
-            self._note_answer(answered=isinstance(attempt, Reply) and attempt.status < 500)
+            self._note_answer(attempt)
             if not isinstance(done.outcome, Delivered | PartlyRefused):
                 self._telemetry.count("braze_retries_total", 1, type(done.outcome).__name__)
         fewer, lighter = gauges.objects_limit(self._delivery, endpoint), self._delivery.batcher.limit.body_bytes
@@ -176,14 +176,18 @@ class Exchange:
         self._tell_halts()
         self._stopwatch.spent("settle", began)
 
-    def _note_answer(self, *, answered: bool) -> None:
+    def _note_answer(self, attempt: Attempt) -> None:
         """An outage of Braze's is said once, after some attempts in a row, and so is its end."""
+        answered = isinstance(attempt, Reply) and attempt.status < 500
         self._failures = 0 if answered else self._failures + 1
         if answered:
             self._troubles.end("braze_outage")
         elif self._failures == _OUTAGE_ATTEMPTS:
+            why = attempt.cause if isinstance(attempt, NoReply) else f"status {attempt.status}"
             self._troubles.begin(
-                Trouble("braze_outage", "Braze does not answer; everything waits and is tried again", halts=False)
+                Trouble(
+                    "braze_outage", f"Braze does not answer ({why}); everything waits and is tried again", halts=False
+                )
             )
 
     def forget_what_was_said(self) -> None:

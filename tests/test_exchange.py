@@ -123,6 +123,28 @@ def test_what_has_another_owner_is_not_written_when_its_connection_is_there_at_l
     assert [telemetry.value("braze_requests_total", endpoint, "none") for endpoint in Endpoint] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"), [({"do": "status", "status": 503}, "status 503"), ({"do": "drop"}, "connection broke")]
+)
+def test_an_outage_is_said_with_what_came_of_the_last_attempt(fault: dict[str, Any], why: str) -> None:
+    loop = VirtualLoop()
+    world = World(calm(records=40, span_s=4.0), loop)
+
+    async def fail() -> None:
+        world._double.set_faults(0.0, {"seed": 0, "steps": [fault | {"times": None}]})
+        world._start_replica()
+        await world._write()
+        await asyncio.sleep(20.0)
+        (replica,) = world._replicas
+        (outage,) = replica.pipeline.troubles.present.values()
+        assert outage.reason == "braze_outage"
+        assert f"Braze does not answer ({why})" in outage.detail
+        await replica.kill(world._group)
+        await world._group.close()
+
+    run_virtually(loop, fail())
+
+
 @pytest.mark.parametrize(("status", "reason"), [(503, "braze_outage"), (401, "braze:/users/track")])
 def test_what_braze_said_last_is_no_news_where_nothing_is_left_to_ask_with(status: int, reason: str) -> None:
     """Its partitions have left: nobody here would ever hear that Braze answers again."""
