@@ -12,6 +12,7 @@ import yaml
 
 from connector.metrics import PREFIX
 from tests.alerts.exported import unknown_names
+from tests.test_series import OF_A_TOPIC, TROUBLES
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = sorted((ROOT / "helm" / "files").glob("*.yaml"))
@@ -118,3 +119,14 @@ def test_what_a_page_tells_to_look_at_exists(page: Path, promtool: Path) -> None
                 [promtool, "--experimental", "promql", "format", query], capture_output=True, text=True, check=False
             )
             assert run.returncode == 0, f"{query}: {run.stderr}"
+
+
+def test_whatever_a_pod_waits_for_leads_to_a_page() -> None:
+    text = (ROOT / "docs" / "runbooks" / "README.md").read_text(encoding="utf-8")
+    named = {}
+    for reasons, page in re.findall(r"^\| (`[^|]+`) \| \[[^]]+\]\(([a-z-]+\.md)\) \|$", text, re.MULTILINE):
+        named |= dict.fromkeys(re.findall(r"`([a-z_]+)(?::…)?`", reasons), ROOT / "docs" / "runbooks" / page)
+
+    waits = {"throttled", "campaigns_parked", "no_room", "no_farewell"}
+    assert named.keys() == {reason.partition(":")[0] for reason in TROUBLES} | set(OF_A_TOPIC) | waits
+    assert all(page.exists() for page in named.values())
