@@ -21,8 +21,8 @@ _FALLEN_BACK: Final = (
     " offset with kafka-consumer-groups --reset-offsets"
 )
 _OUT_OF_RANGE: Final = (
-    "the committed offset does not exist any more (retention passed it, or the topic was made anew); nothing was"
-    " skipped. Stop the group and set the offset with kafka-consumer-groups --reset-offsets, or set"
+    "the committed offset does not exist any more (retention passed it, the log was truncated, or the topic was made"
+    " anew); nothing was skipped. Stop the group and set the offset with kafka-consumer-groups --reset-offsets, or set"
     " kafka.auto.offset.reset"
 )
 _UNREADABLE: Final = (
