@@ -56,6 +56,7 @@ class Secret:
         self._flaw = flaw
         self._seen: tuple[int, int, int] | None = None
         self._secret = literal or ""
+        self.current()  # else a file that is good now and written badly before anybody asks would leave none in force
 
     def __repr__(self) -> str:
         """Never the secret."""

@@ -49,6 +49,19 @@ def test_a_file_that_holds_none_leaves_the_last_in_force_and_is_told_once(tmp_pa
     assert told == ["its.key_file: holds no secret: write it alone, as text in UTF-8; until then the last one is used"]
 
 
+def test_what_stood_there_at_the_beginning_is_in_force_also_where_nobody_had_asked_for_it(tmp_path: Path) -> None:
+    """An idle process asks first when something has come to be sent, which may be days later."""
+    file = tmp_path / "secret"
+    file.write_text("planted", encoding="utf-8")
+    told: list[str] = []
+    secret = of(file, told)
+
+    file.write_bytes(b"")
+
+    assert secret.current() == "planted"
+    assert len(told) == 1
+
+
 def test_without_a_file_it_is_what_was_written() -> None:
     secret = Secret("its.key_file", " planted ", None, print)
 
