@@ -203,19 +203,25 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str], faults: list[
             path[1] = stem.replace("_", ".") + path[1].removeprefix(stem)  # librdkafka's own names have dots only
         node = tree
         for part in path[:-1]:
-            below = node.setdefault(part, {})
+            below = node.setdefault(_key_of(part, node), {})
             if not isinstance(below, dict):
                 faults.append(f"{name}: {part} is no section")
                 break
             node = below
         else:
             try:
-                node[path[-1]] = _value(text, is_property=path[0] == "kafka" and len(path) > 1)
-                faults += _flaws(node[path[-1]], name)
+                key = _key_of(path[-1], node)
+                node[key] = _value(text, is_property=path[0] == "kafka" and len(path) > 1)
+                faults += _flaws(node[key], name)
             except _SaidTwice as error:
                 faults.append(f"{name}: {error}: give it once")
             except RecursionError:
                 faults.append(f"{name}: {_TOO_DEEP}")
+
+
+def _key_of(part: str, node: Mapping[str, Any]) -> str:
+    """The key of the file that a part of a variable's name spells: a topic's name has dots and dashes."""
+    return next((key for key in node if str(key).lower().replace(".", "_").replace("-", "_") == part), part)
 
 
 def _read_kafka_files(tree: Mapping[str, Any], faults: list[str]) -> dict[str, Path]:

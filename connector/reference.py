@@ -37,7 +37,8 @@ def configuration_page() -> str:
         + "One YAML file (`--config`, or `AIQ_BRAZE_CONFIG`). Every key is also an environment variable:"
         + f" `{ENVIRONMENT_PREFIX}` and the path, upper case, joined by two underscores, dots and dashes as"
         + " one underscore (`AIQ_BRAZE__BRAZE__SETTLE_S=0`, `AIQ_BRAZE__KAFKA__BOOTSTRAP_SERVERS=kafka:9092`);"
-        + " `topics` and other sections may be given as JSON. `${VAR}` in a value is expanded; an unset variable is"
+        + " `topics` and other sections may be given as JSON (a topic that is not in the file has to be: its name"
+        + " cannot be told from that spelling). `${VAR}` in a value is expanded; an unset variable is"
         + " an error. What is wrong is said at start, one line a fault, with the key's path (exit code 2).\n\n"
         + "\n".join(rows)
         + "\n\n## Kafka properties\n\n`kafka` is handed to librdkafka as it is. Under it stand these, which need no"

@@ -78,6 +78,20 @@ def test_variables_of_ours_come_over_the_file(tmp_path: Path) -> None:
     }
 
 
+def test_a_variable_finds_a_topic_of_the_file_whose_name_it_cannot_spell(tmp_path: Path) -> None:
+    read = written(
+        saved(tmp_path, "topics: {Aiq.profile-event: {kind: event}, a.b: {kind: event}}"),
+        {
+            "AIQ_BRAZE__TOPICS__AIQ_PROFILE_EVENT__FRAMING": "confluent",
+            "AIQ_BRAZE__TOPICS__A_B": '{"kind": "audience"}',
+        },
+    )
+
+    assert read.tree == {
+        "topics": {"Aiq.profile-event": {"kind": "event", "framing": "confluent"}, "a.b": {"kind": "audience"}}
+    }
+
+
 def test_kafka_may_be_given_as_json_like_any_section_and_its_properties_are_texts() -> None:
     read = written(
         None,
