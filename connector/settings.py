@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -37,6 +37,11 @@ from connector.records import Kind
 NO_TRACING: Final = "tracing: OpenTelemetry is not installed: pip install 'aiq-braze[tracing]', or remove this section"
 
 _PROXY_LOOKS: Final = "must begin with http:// or https:// and name host and port, such as http://proxy:3128"
+
+_NO_CREDENTIALS: Final = (
+    "names a user or a password that HTTP's basic authentication cannot carry: a user has no colon, and both are"
+    " Latin-1 (where they hold %, it is written %25)"
+)
 
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
 _HOST: Final = re.compile(r"[\w.:-]+")
@@ -92,6 +97,17 @@ def _web_address(text: str) -> SplitResult | None:
     return parts if is_one and not _WHITE.search(text) else None
 
 
+def _can_log_in(address: str) -> bool:
+    """Whether user and password in an address can be sent: aiohttp would find out with a request, and quote them."""
+    parts = urlsplit(address)
+    try:
+        text = unquote(parts.username or "", errors="strict") + unquote(parts.password or "", errors="strict")
+        text.encode("latin-1")
+    except UnicodeError:
+        return False
+    return ":" not in unquote(parts.username or "")
+
+
 def _may_be_host(text: str) -> bool:
     """Whether it can be looked up at all: no label of it is empty or too long."""
     try:
@@ -99,6 +115,15 @@ def _may_be_host(text: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def _check_proxy(address: str | None) -> None:
+    if address is None:
+        return
+    if _web_address(address) is None:
+        raise ValueError(f"proxy: {_PROXY_LOOKS}")
+    if not _can_log_in(address):
+        raise ValueError(f"proxy: {_NO_CREDENTIALS}")
 
 
 class RegistrySettings(_Section):
@@ -123,8 +148,9 @@ class RegistrySettings(_Section):
             )
         if "@" in parts.netloc and self.user is not None:
             raise ValueError("user: the address names one, too: name one of the two")
-        if self.proxy is not None and _web_address(self.proxy) is None:
-            raise ValueError(f"proxy: {_PROXY_LOOKS}")
+        if not _can_log_in(self.url):
+            raise ValueError(f"url: {_NO_CREDENTIALS}")
+        _check_proxy(self.proxy)
         passwords = [each for each in (self.password, self.password_file) if each is not None]
         if len(passwords) > 1:
             raise ValueError("password: give one of password and password_file")
@@ -259,8 +285,7 @@ class BrazeSettings(_Section):
                 raise ValueError("api_key: is empty; is the variable that it comes from set?")
             if api_key_in(text.encode("utf-8", "surrogatepass")) is None:
                 raise ValueError("api_key: is no API key: give it alone, in one line of plain ASCII")
-        if self.proxy is not None and _web_address(self.proxy) is None:
-            raise ValueError(f"proxy: {_PROXY_LOOKS}")
+        _check_proxy(self.proxy)
         return self
 
 

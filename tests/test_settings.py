@@ -100,6 +100,18 @@ def test_the_smallest_configuration_needs_nothing_more(tmp_path: Path) -> None:
             {"schema_registry": {"url": "http://r", "proxy": "proxy:1"}},
             "schema_registry.proxy: must begin with http://",
         ),
+        *(
+            ({"braze/proxy": f"http://{planted}@proxy:3128"}, "braze.proxy: names a user or a password that HTTP's")
+            for planted in ("planted:\u20ac", "pl\u20acanted", "a%3Aplanted:b", "planted:%FF", "planted:%E2%82%AC")
+        ),
+        (
+            {"schema_registry": {"url": "http://r", "proxy": "http://planted:\u20ac@proxy"}},
+            "schema_registry.proxy: names a user or a password that HTTP's",
+        ),
+        (
+            {"schema_registry": {"url": "http://planted:\u20ac@r"}},
+            "schema_registry.url: names a user or a password that HTTP's",
+        ),
         ({"tracing": {"endpoint": "collector:4318"}}, "tracing.endpoint: must be an address such as http://"),
         ({"kafka/session.timeout.ms": "10s"}, "kafka.session.timeout.ms: must be a whole number, of milliseconds"),
         ({"kafka/session.timeout.ms": ""}, "kafka.session.timeout.ms: must be a whole number"),
@@ -169,7 +181,15 @@ def test_what_says_the_same_as_we_do_is_taken(tmp_path: Path, harmless: dict[str
     assert load(written(tmp_path, changed(kafka={**GOOD["kafka"], **harmless})), {}).kafka.items() >= harmless.items()
 
 
-@pytest.mark.parametrize("proxy", ["http://proxy:3128", "https://user:word@proxy.corp", "http://[::1]:3128/"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://proxy:3128",
+        "https://user:word@proxy.corp",
+        "http://[::1]:3128/",
+        "http://us\u00e9r:a%3Ab%25@proxy",
+    ],
+)
 def test_a_proxy_with_a_scheme_is_taken(tmp_path: Path, proxy: str) -> None:
     settings = load(written(tmp_path, changed(**{"braze/proxy": proxy})), {})
 
