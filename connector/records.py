@@ -6,8 +6,9 @@ Kafka hands it out until its fate is known, so that an offset can never be settl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from operator import methodcaller
 from typing import Any, Final, Literal, NamedTuple, NewType, Protocol, cast
 
 import orjson
@@ -55,6 +56,11 @@ class _Mendable(Protocol):
     def set_headers(self, headers: list[Header]) -> None: ...
 
 
+_headers: Final[Callable[[KafkaRecord], list[Header] | None]] = methodcaller("headers")
+"""Not `record.headers()`: when that has run some times, the interpreter calls the library directly and looks for no
+error behind its answer; so the list with the hole would come at the first asking."""
+
+
 def headers_of(record: KafkaRecord) -> Sequence[Header]:
     """A record's headers; none at all where the name of one is no UTF-8, as Kafka lets it be.
 
@@ -62,7 +68,7 @@ def headers_of(record: KafkaRecord) -> Sequence[Header]:
     ends without a word (measured, 2.16). So whoever wants headers asks here, and the record has none from then on.
     """
     try:
-        return record.headers() or ()
+        return _headers(record) or ()
     except (SystemError, UnicodeDecodeError) as error:
         if not isinstance(error.__cause__ or error, UnicodeDecodeError):
             raise
