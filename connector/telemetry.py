@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.metrics import MetricWrapperBase
 
 from connector.metrics import PREFIX, TABLE
@@ -41,6 +41,9 @@ class Telemetry:
         *,
         text: bool = False,
     ) -> None:
+        # Where PROMETHEUS_MULTIPROC_DIR is set (for a web server's workers) the library would keep each value in a file
+        # there, and begin with what the last process of the same number has left.
+        values.ValueClass = values.MutexValue
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own gap
         self.registry = registry if registry is not None else CollectorRegistry()
         self._metrics: dict[str, Any] = {}

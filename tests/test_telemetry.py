@@ -1,5 +1,9 @@
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -93,3 +97,14 @@ def _samples(telemetry: Telemetry) -> dict[str, float]:
     text = generate_latest(telemetry.registry).decode()
     lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith("aiq_braze_delivery_latency")]
     return {name: float(value) for name, _, value in lines}
+
+
+@pytest.mark.parametrize("directory", ["", "absent"])
+def test_values_stay_in_memory_whatever_a_web_server_s_variable_says(tmp_path: Path, directory: str) -> None:
+    """In a process of its own: the library reads the variable when it is imported."""
+    script = "from connector.telemetry import Telemetry; Telemetry().count('lease_lost_total')"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=60)
+
+    assert list(tmp_path.iterdir()) == []
