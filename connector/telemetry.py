@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 import structlog
@@ -121,9 +122,13 @@ class Telemetry:
     # ---- log ------------------------------------------------------------------------------------------------------
 
     def log(self, level: str, event: str, **fields: Any) -> None:
-        """One line. `event` is noun and verb: `partitions_assigned`."""
+        """One line. `event` is noun and verb: `partitions_assigned`.
+
+        Where it cannot be written (the disk is full, nobody reads the pipe any more) it is lost, and nothing else.
+        """
         if self._log is not None:
-            self._log.log(_LEVELS[level], event, **fields)
+            with suppress(OSError):
+                self._log.log(_LEVELS[level], event, **fields)
 
     def change(self, subject: str, state: str, level: str, event: str, **fields: Any) -> bool:
         """One line if `subject` was not in this `state` already; says whether it was news."""

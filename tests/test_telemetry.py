@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -43,6 +44,25 @@ def test_the_level_bounds_what_is_written() -> None:
 
     assert "quiet" not in log.getvalue()
     assert "loud" in log.getvalue()
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
+    class Full(io.StringIO):
+        fills = True
+
+        def flush(self) -> None:
+            if self.fills:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = Full()
+    telemetry = Telemetry(output=log)
+
+    telemetry.log("info", "full")
+    assert telemetry.change("kafka", "began", "warning", "trouble_began"), "what comes after it is done"
+    log.fills = False
+    telemetry.log("info", "room_again")
+
+    assert "room_again" in log.getvalue()
 
 
 def test_a_forgotten_series_is_gone_and_may_return() -> None:
