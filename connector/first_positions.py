@@ -16,6 +16,9 @@ from connector.offset_map import FIRST_METADATA
 
 _CALL_S: Final = 10.0
 
+_NO_TEXT: Final = "\ufffd"
+"""Of another client's making, as is whatever else is not ours."""
+
 
 class FirstPosition(NamedTuple):
     """Where a partition begins.
@@ -59,7 +62,7 @@ def first_positions(
         if partition.error is not None:
             raise Rebuild(said(partition.error))
         if partition.offset >= 0:
-            metadata = partition.metadata or ""
+            metadata = _metadata(partition)
             starts.append(FirstPosition(partition.topic, partition.partition, partition.offset, metadata, is_new=False))
             continue
         low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_S)
@@ -96,6 +99,14 @@ def are_taken(consumer: Consumer, starts: Sequence[FirstPosition]) -> bool:
     if errors and new:
         raise Rebuild(said(errors[0]))
     return not errors
+
+
+def _metadata(committed: TopicPartition) -> str:
+    """What stands beside an offset. Some brokers keep bytes that are no text, which none of ours are: then a mark."""
+    try:
+        return committed.metadata or ""
+    except UnicodeDecodeError:
+        return _NO_TEXT
 
 
 def _starts_latest(consumer: Consumer, topic: str, highest: int, choice: str, counts: Mapping[str, int]) -> bool:

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from connector.first_positions import FirstPosition, are_taken, first_positions
 from connector.kafka_errors import Rebuild, Refused
-from connector.offset_map import FIRST_METADATA
+from connector.offset_map import FIRST_METADATA, ForeignMetadata, decode
 
 
 class Coordinator:
@@ -72,6 +72,29 @@ def test_what_the_group_committed_is_where_it_goes_on(choice: str) -> None:
     coordinator = Coordinator({0: (17, "map")})
     (start,) = first_positions(coordinator, [KafkaPartition("t", 0)], choice, {"t": 4})  # type: ignore[arg-type]
     assert start == ("t", 0, 17, "map", False)
+
+
+def test_metadata_that_is_no_text_is_somebody_else_s_and_the_offset_counts() -> None:
+    """The library gives it only when it is looked at, and then as this error."""
+
+    class Foreign(Coordinator):
+        def _answer(self, number: int) -> Any:
+            class Answer:
+                topic, partition, offset, error = "t", number, 17, None
+
+                @property
+                def metadata(self) -> str:
+                    raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+            return Answer()
+
+    coordinator = Foreign({})
+    starts = first_positions(coordinator, [KafkaPartition("t", 0)], "earliest", {"t": 4})  # type: ignore[arg-type]
+
+    assert [(each.offset, each.is_new) for each in starts] == [(17, False)]
+    with pytest.raises(ForeignMetadata):
+        decode(starts[0].metadata, 17)
+    assert are_taken(coordinator, starts)  # type: ignore[arg-type]
 
 
 def test_what_it_never_committed_begins_at_the_earliest() -> None:
