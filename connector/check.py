@@ -7,13 +7,13 @@ request without objects, which it must refuse as empty if it knows the key and t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub's own gap
 
 from connector.app import braze_client, schema_registry, translators
@@ -82,12 +82,13 @@ def _configuration(settings: Settings) -> list[Finding]:
 
 def _kafka(settings: Settings) -> list[Finding]:
     properties = {key: value for key, value in producer_properties(settings.kafka).items() if key not in _PRODUCER_ONLY}
-    admin = AdminClient({**properties, **unheard()})
+    heard: list[KafkaError] = []
+    admin = AdminClient(properties | unheard() | {"error_cb": heard.append})
     try:
         cluster = admin.list_topics(timeout=_CALL_S)
     except KafkaException as error:
-        remedy = "check kafka.bootstrap.servers, the network, and kafka.sasl.* / kafka.security.protocol"
-        return [Finding("refused", "kafka", f"no answer ({error.args[0].name()}): {remedy}")]
+        admin.poll(0)  # errors are heard in it
+        return [Finding("refused", "kafka", _no_answer(error.args[0], heard))]
     findings = [Finding("ok", "kafka", f"{len(cluster.brokers)} brokers answer")]
     for topic in settings.topics:
         found = cluster.topics.get(topic)
@@ -98,6 +99,22 @@ def _kafka(settings: Settings) -> list[Finding]:
     findings.append(_dead_letter_topic(admin, settings, cluster.topics.get(settings.dead_letter_topic) is not None))
     return findings
 
+
+def _no_answer(answer: KafkaError, heard: Sequence[KafkaError]) -> str:
+    """Why no broker answers, and what to do: the call itself says `_TRANSPORT`, whatever it was."""
+    for error in heard:
+        if error.code() in _CAUSES:
+            return f"no answer ({error.name()}): {_CAUSES[error.code()]}"
+    everything = "check kafka.bootstrap.servers, the network, and kafka.sasl.* / kafka.security.protocol"
+    return f"no answer ({answer.name()}): {everything}"
+
+
+_CAUSES = {
+    KafkaError._AUTHENTICATION: "check kafka.sasl.* and kafka.security.protocol",  # noqa: SLF001  # its own spelling
+    KafkaError._RESOLVE: "no such name: check kafka.bootstrap.servers and DNS",  # noqa: SLF001
+    KafkaError._SSL: "check kafka.ssl.* and kafka.security.protocol",  # noqa: SLF001
+}
+"""The library's word for a fault that it tells aside, and the remedy."""
 
 _PRODUCER_ONLY = {"enable.idempotence", "linger.ms", "message.timeout.ms"}
 

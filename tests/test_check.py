@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from confluent_kafka import KafkaError
 
 from connector.braze import Endpoint
-from connector.check import Finding, _braze_finding, _configuration, _registry, exit_code
+from connector.check import Finding, _braze_finding, _configuration, _no_answer, _registry, exit_code
 from connector.outcomes import Reply
 from connector.settings import Settings
 
@@ -107,3 +108,19 @@ def test_a_host_that_is_not_known_for_braze_s_is_a_warning(endpoint: str, is_kno
     warnings = [found for found in _configuration(settings) if found.verdict == "warning"]
 
     assert [found.subject for found in warnings] == ([] if is_known else ["braze.endpoint"])
+
+
+@pytest.mark.parametrize(
+    ("heard", "said"),
+    [
+        ([], "no answer (_TRANSPORT): check kafka.bootstrap.servers, the network, and kafka.sasl.*"),
+        ([KafkaError._ALL_BROKERS_DOWN], "no answer (_TRANSPORT): check kafka.bootstrap.servers, the network, and"),
+        ([KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN], "no answer (_AUTHENTICATION): check kafka.sasl.*"),
+        ([KafkaError._TRANSPORT, KafkaError._RESOLVE], "no answer (_RESOLVE): no such name: check kafka.bootstrap"),
+        ([KafkaError._SSL], "no answer (_SSL): check kafka.ssl.*"),
+    ],
+)
+def test_why_no_broker_answers_is_said_where_the_library_tells_it_aside(heard: list[int], said: str) -> None:
+    found = _no_answer(KafkaError(KafkaError._TRANSPORT), [KafkaError(code) for code in heard])
+
+    assert found.startswith(said)
