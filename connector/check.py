@@ -16,6 +16,7 @@ import aiohttp
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub's own gap
 
+from connector.address import LOOPBACK
 from connector.app import braze_client, schema_registry, translators
 from connector.braze import Endpoint
 from connector.configuration import ConfigurationInvalid
@@ -25,7 +26,7 @@ from connector.outcomes import Ambiguous, Misconfigured, NoReply, Reply, TooLarg
 from connector.ports import SchemaUnknown
 from connector.registry import RegistryRefused
 from connector.schema import WriterSchema
-from connector.settings import LOOPBACK, Settings
+from connector.settings import Settings
 from connector.troubles import one_line
 
 _CALL_S = 10.0

@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -29,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from connector.address import LOOPBACK, NO_CREDENTIALS, can_log_in, check_proxy, may_be_host, web_address
 from connector.braze import api_key_in
 from connector.configuration import ConfigurationInvalid, written
 from connector.kafka_properties import max_poll_interval_ms, refusals
@@ -36,21 +36,10 @@ from connector.records import Kind
 
 NO_TRACING: Final = "tracing: OpenTelemetry is not installed: pip install 'aiq-braze[tracing]', or remove this section"
 
-_PROXY_LOOKS: Final = "must begin with http:// or https:// and name host and port, such as http://proxy:3128"
-
-_NO_CREDENTIALS: Final = (
-    "names a user or a password that HTTP's basic authentication cannot carry: a user has no colon, and both are"
-    " Latin-1 (where they hold %, it is written %25)"
-)
-
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
-_HOST: Final = re.compile(r"[\w.:-]+")
 _TOPIC: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}")
 """As Kafka has them. What begins with ^ is a pattern to librdkafka, which brings records of topics unknown to us."""
 _NO_TOPIC: Final = "is no name of a topic: give each by its own, in letters, digits, dots, dashes and underscores"
-_WHITE: Final = re.compile(r"[\s\x00-\x1f\x7f]")
-LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
-
 PACKAGED_SCHEMAS: Final = next(
     (
         directory
@@ -82,50 +71,6 @@ class _Section(BaseModel):
         return value
 
 
-def _web_address(text: str) -> SplitResult | None:
-    """An address taken apart; None if it is none: no http or https, no host, or a port that cannot be.
-
-    Nor is it one with white space, which `urlsplit` takes off or out without a word, and a connection does not.
-    """
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        return None
-    host = parts.hostname or ""
-    is_one = parts.scheme in {"https", "http"} and _HOST.fullmatch(host) and _may_be_host(host)
-    return parts if is_one and not _WHITE.search(text) else None
-
-
-def _can_log_in(address: str) -> bool:
-    """Whether user and password in an address can be sent: aiohttp would find out with a request, and quote them."""
-    parts = urlsplit(address)
-    try:
-        text = unquote(parts.username or "", errors="strict") + unquote(parts.password or "", errors="strict")
-        text.encode("latin-1")
-    except UnicodeError:
-        return False
-    return ":" not in unquote(parts.username or "")
-
-
-def _may_be_host(text: str) -> bool:
-    """Whether it can be looked up at all: no label of it is empty or too long."""
-    try:
-        text.encode("idna")
-    except UnicodeError:
-        return False
-    return True
-
-
-def _check_proxy(address: str | None) -> None:
-    if address is None:
-        return
-    if _web_address(address) is None:
-        raise ValueError(f"proxy: {_PROXY_LOOKS}")
-    if not _can_log_in(address):
-        raise ValueError(f"proxy: {_NO_CREDENTIALS}")
-
-
 class RegistrySettings(_Section):
     """Absent: each topic's writer schema is read from `schemas_dir`."""
 
@@ -139,7 +84,7 @@ class RegistrySettings(_Section):
 
     @model_validator(mode="after")
     def _reachable(self) -> RegistrySettings:
-        parts = _web_address(self.url)
+        parts = web_address(self.url)
         if parts is None:
             raise ValueError("url: must be an address such as https://registry:8081; is the port a number?")
         if parts.query or parts.fragment:
@@ -148,9 +93,9 @@ class RegistrySettings(_Section):
             )
         if "@" in parts.netloc and self.user is not None:
             raise ValueError("user: the address names one, too: name one of the two")
-        if not _can_log_in(self.url):
-            raise ValueError(f"url: {_NO_CREDENTIALS}")
-        _check_proxy(self.proxy)
+        if not can_log_in(self.url):
+            raise ValueError(f"url: {NO_CREDENTIALS}")
+        check_proxy(self.proxy)
         passwords = [each for each in (self.password, self.password_file) if each is not None]
         if len(passwords) > 1:
             raise ValueError("password: give one of password and password_file")
@@ -268,7 +213,7 @@ class BrazeSettings(_Section):
 
     @model_validator(mode="after")
     def _reachable(self) -> BrazeSettings:
-        parts = _web_address(self.endpoint)
+        parts = web_address(self.endpoint)
         if parts is None or parts.hostname is None:
             raise ValueError("endpoint: give the REST address of your cluster, such as https://rest.iad-01.braze.com")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -285,7 +230,7 @@ class BrazeSettings(_Section):
                 raise ValueError("api_key: is empty; is the variable that it comes from set?")
             if api_key_in(text.encode("utf-8", "surrogatepass")) is None:
                 raise ValueError("api_key: is no API key: give it alone, in one line of plain ASCII")
-        _check_proxy(self.proxy)
+        check_proxy(self.proxy)
         return self
 
 
@@ -341,7 +286,7 @@ class HttpSettings(_Section):
 
     @model_validator(mode="after")
     def _reachable(self) -> HttpSettings:
-        if not _may_be_host(self.host):
+        if not may_be_host(self.host):
             raise ValueError("host: is no name or address: give one, or 0.0.0.0 for all of them")
         return self
 
@@ -361,7 +306,7 @@ class TracingSettings(_Section):
 
     @model_validator(mode="after")
     def _reachable(self) -> TracingSettings:
-        if _web_address(self.endpoint) is None:
+        if web_address(self.endpoint) is None:
             raise ValueError("endpoint: must be an address such as http://collector:4318/v1/traces")
         return self
 
