@@ -168,6 +168,7 @@ class Exchange:
         fewer, lighter = gauges.objects_limit(self._delivery, endpoint), self._delivery.batcher.limit.body_bytes
         if fewer < limit or lighter < bytes_limit:
             detail = f"Braze takes less in a request than configured: see the contract's limits of {endpoint}"
+            self._telemetry.count("limits_lowered_total", 1, endpoint)
             self._telemetry.log("warning", "limit_lowered", objects=fewer, body_bytes=lighter, detail=detail)
         self._settlement.conclude(done, answer.at)
         if answer.claimed and not isinstance(done.outcome, Ambiguous):

@@ -154,6 +154,12 @@ TABLE: Final[tuple[Metric, ...]] = (
         "Objects a request may carry; falls when Braze says that it is too many.",
         ("endpoint",),
     ),
+    Metric(
+        "limits_lowered_total",
+        "counter",
+        "Times that Braze took less in a request than was sent, and the limit of objects or bytes fell for good.",
+        ("endpoint",),
+    ),
     Metric("batches_closed_total", "counter", "Why batches left.", ("reason",)),
     Metric(
         "possible_duplicates_total",

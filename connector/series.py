@@ -62,6 +62,7 @@ def start_series(telemetry: Telemetry, kinds: Mapping[str, Kind], *, has_registr
             begin(name, [(endpoint,)])
         begin("braze_object_errors_total", [(endpoint, reason) for reason in OBJECT_ERRORS])
         begin("throttled_seconds_total", [(endpoint,)])
+        begin("limits_lowered_total", [(endpoint,)])
         begin("halted", [(f"braze:{endpoint}",)])
     begin("halted", [(trouble,) for trouble in _TROUBLES])
     begin("halted", [(f"{trouble}:{topic}",) for topic in kinds for trouble in ("schema", "dead_letter_breaker")])

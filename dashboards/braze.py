@@ -105,6 +105,10 @@ _QUOTA = Row(
             (
                 Query(mean("braze_request_objects", by="endpoint"), "{{endpoint}}"),
                 Query(f"min by (endpoint) ({own('objects_limit')})", "{{endpoint}} limit"),
+                Query(
+                    f"sum by (endpoint) (increase({own('limits_lowered_total')}[$__rate_interval]))",
+                    "{{endpoint}} times lowered",
+                ),
             ),
         ),
         Panel(

@@ -145,6 +145,21 @@ def test_an_outage_is_said_with_what_came_of_the_last_attempt(fault: dict[str, A
     run_virtually(loop, fail())
 
 
+def test_a_limit_that_braze_lowers_is_counted_for_the_alert() -> None:
+    loop = VirtualLoop()
+    too_many = {"do": "too_many", "over": 2, "match": {"path": "/users/track"}}
+    world = World(calm(records=200, span_s=1.0, braze_faults=[too_many]), loop)
+
+    history = run_virtually(loop, world.play(cured=False))
+
+    telemetry = world._replicas[0].pipeline.telemetry
+    lowered = {endpoint: telemetry.value("limits_lowered_total", endpoint) for endpoint in Endpoint}
+    assert judge(history) == []
+    assert lowered[Endpoint.TRACK] > 0
+    assert lowered[Endpoint.TRIGGER] == 0
+    assert telemetry.value("objects_limit", Endpoint.TRACK) <= 2
+
+
 @pytest.mark.parametrize(("status", "reason"), [(503, "braze_outage"), (401, "braze:/users/track")])
 def test_what_braze_said_last_is_no_news_where_nothing_is_left_to_ask_with(status: int, reason: str) -> None:
     """Its partitions have left: nobody here would ever hear that Braze answers again."""

@@ -78,6 +78,7 @@ JOBS: Final = {
         Job("refused", {"AiqBrazeRefused"}, WAITING),
         Job("outage", {"AiqBrazeOutage", *WAITING}),
         Job("throttled", {"AiqBrazeThrottled"}, WAITING),
+        Job("lowered", {"AiqBrazeLimitLowered"}),
         Job("parked", {"AiqBrazeCampaignsParked"}, {"AiqBrazeRetentionRisk"}),
         Job("poison", {"AiqBrazeDeadLetters", "AiqBrazeDeadLettersMany"}),
         Job("letters", {"AiqBrazeDeadLetterTopicFails"}, WAITING),
@@ -169,6 +170,11 @@ class Fleet:
         braze = self._braze("throttled")
         braze.refuse({"do": "rate_limit", "style": "mau", "wait_s": 5, "times": None})
         self._with_records("throttled", braze)
+
+    def _lowered(self) -> None:
+        braze = self._braze("lowered")
+        braze.refuse({"do": "too_many", "over": 10, "times": None})
+        self._with_records("lowered", braze)
 
     def _parked(self) -> None:
         braze = self._braze("parked")
