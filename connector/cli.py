@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -37,6 +38,8 @@ is nested in it, its user's lane with its lists, a place in a request."""
 
 _OBJECTS_MAX = 2**31 - 1
 """Python counts them in a C integer."""
+
+_STANDARD_ERROR = 2
 
 _REMEMBERED = 1_000_000
 """Records that the double may have seen before anybody looks through what it remembers of them."""
@@ -212,6 +215,18 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     return code
 
 
+def _occupy_standard_streams() -> None:
+    """Have those of the first three descriptors that we were started without lead nowhere.
+
+    Else sockets get their numbers: libuv ends the process where it closes one of these, and what any library writes to
+    standard error goes to Braze, or to Kafka.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(descriptor)
+
+
 def main() -> None:
     """The console script."""
+    _occupy_standard_streams()
     app()

@@ -265,6 +265,15 @@ def _post(url: str, document: Any) -> None:
     urlopen(Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})).close()
 
 
+def test_without_standard_streams_no_socket_gets_their_numbers() -> None:
+    script = "import os, connector.cli as cli; cli.app = lambda: print(os.open(os.devnull, os.O_RDONLY)); cli.main()"
+    shell = ["sh", "-c", 'exec "$0" -c "$1" <&- 2>&-', sys.executable, script]
+
+    process = subprocess.run(shell, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+
+    assert int(process.stdout) > 2
+
+
 def test_a_buffer_of_more_records_than_a_collector_counts_to_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends
         http = {"host": "127.0.0.1", "port": taken.getsockname()[1]}
