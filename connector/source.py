@@ -70,6 +70,10 @@ _STANDS: Final = (
     "librdkafka does not come back from a call although the group's coordinator answers others: this process ends, so"
     " that a new one takes its place; what was on the wire may repeat. Nothing is to be done, if something restarts it"
 )
+_UNHEARD: Final = (
+    "a broker's answer is longer than kafka.receive.message.max.bytes, or none of Kafka's: raise that, or check that"
+    " kafka.security.protocol is the listener's"
+)
 _REBUILD_S: Final = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -507,6 +511,8 @@ class KafkaSource:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE}:  # noqa: SLF001
             self._complaints.say("kafka", f"{said(error)}: check kafka.bootstrap.servers, credentials and the brokers")
+        elif error.code() == KafkaError._BAD_MSG:  # noqa: SLF001  # of a whole answer; that all brokers are down comes next
+            self._complaints.say("kafka", f"{said(error)}: {_UNHEARD}")
 
     def _tell(self, event: SourceEvent) -> None:
         self._call(self._listener, event)

@@ -565,6 +565,18 @@ def test_brokers_that_do_not_answer_are_told_of_once(still: KafkaSource, told: l
     assert "127.0.0.1" not in trouble.detail
 
 
+def test_an_answer_that_cannot_be_taken_is_named_and_not_brokers_that_are_down(
+    still: KafkaSource, told: list[SourceEvent]
+) -> None:
+    still._on_error(KafkaError(KafkaError._BAD_MSG, "127.0.0.1:1/1: Receive failed: Invalid response size"))
+    still._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+    (trouble,) = told
+    assert isinstance(trouble, Trouble)
+    assert (trouble.reason, trouble.halts) == ("kafka", True)
+    assert "raise that" in trouble.detail
+    assert "kafka.receive.message.max.bytes" in trouble.detail
+
+
 def test_a_commit_that_kafka_refuses_is_said_to_be_refused_and_can_be_made_again(still: KafkaSource) -> None:
     (stay,) = own(still, 0)
     notes = Notes()
