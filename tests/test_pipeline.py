@@ -13,6 +13,7 @@ import pytest
 from connector.books import Account
 from connector.braze import Endpoint
 from connector.delivery import Delivery
+from connector.departures import Departures
 from connector.exchange import Exchange
 from connector.metrics import PREFIX, Stage
 from connector.offset_map import decode
@@ -342,17 +343,17 @@ def test_for_what_decides_time_never_goes_back(monkeypatch: pytest.MonkeyPatch, 
     """An answer waits for its turn. Concluded as of its arrival, a user whose hold ended in between waits for ever."""
     times: list[float] = []
 
-    def noted(name: str, place: int) -> None:
-        decide = getattr(Delivery, name)
+    def noted(whose: type, name: str, place: int) -> None:
+        decide = getattr(whose, name)
 
-        def deciding(self: Delivery, *words: Any, **named: Any) -> Any:
+        def deciding(self: object, *words: Any, **named: Any) -> Any:
             times.append(words[place])
             return decide(self, *words, **named)
 
-        monkeypatch.setattr(Delivery, name, deciding)
+        monkeypatch.setattr(whose, name, deciding)
 
-    noted("next_request", 0)
-    noted("conclude", 2)
+    noted(Departures, "next_request", 0)
+    noted(Delivery, "conclude", 2)
     scenario = calm(turn_delay_s=0.3, turn_records=turn_records, span_s=2.0, settle_s=1.0)
     history = play(scenario)
 

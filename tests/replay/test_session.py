@@ -70,9 +70,14 @@ class Desk:
         self.config = self.folder / "config.yaml"
         self.configure()
 
+    @property
+    def kafka(self) -> dict[str, Any]:
+        """Without a look at checksums: this broker writes none into the ends of transactions."""
+        return {"bootstrap.servers": self.broker.address, "group.id": self.name, "check.crcs": False}
+
     def configure(self, **sections: Any) -> None:
         document = {
-            "kafka": {"bootstrap.servers": self.broker.address, "group.id": self.name},
+            "kafka": self.kafka,
             "topics": {topic: {"kind": kind.value} for kind, topic in self.topics.items()},
             "dead_letter_topic": self.dead_letters,
             "braze": {"endpoint": "http://127.0.0.1:1", "api_key": "not-a-real-key"},
@@ -456,6 +461,16 @@ def test_a_kafka_that_does_not_answer_is_said_with_exit_code_3(
     code, lines = refused(desk, *words)
     assert code == 3
     assert "check kafka.bootstrap.servers" in lines[-1]
+
+
+def test_a_batch_that_cannot_be_read_is_said_with_where_it_lies(desk: Desk) -> None:
+    desk.fail(EVENT, encoded(EVENT))
+    assert desk.replay() == {"replayed": 1}
+
+    desk.configure(kafka=desk.kafka | {"check.crcs": True})
+    code, lines = refused(desk)
+    assert code == 3
+    assert lines[-1].startswith(f"{desk.dead_letters}[0]: Kafka says _BAD_MSG: the batch is damaged; make another")
 
 
 def test_without_json_the_summary_is_text(desk: Desk) -> None:
