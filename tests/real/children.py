@@ -33,6 +33,10 @@ for pid in wards:
 """
 
 
+_WORKERS_MAX = 8
+_GIVEN: set[int] = set()
+
+
 def until(what: str, look: Callable[[], Found], within_s: float = 120.0) -> Found:
     """Look until what is found is true, or not empty, and return it."""
     deadline = time.monotonic() + within_s
@@ -46,15 +50,23 @@ def until(what: str, look: Callable[[], Found], within_s: float = 120.0) -> Foun
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    """A port that nobody listens on, below those that the system gives to outgoing connections.
+
+    Nobody else is given it before it is listened on, which may be minutes later: not in this process, and not by
+    another worker of the same run, which has ports of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS_MAX
     while True:
-        port = random.randrange(12_000, 30_000)
+        port = random.randrange(12_000, 30_000, _WORKERS_MAX) + worker
+        if port in _GIVEN:
+            continue
         with socket.socket() as attempt:
             try:
                 attempt.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _GIVEN.add(port)
+        return port
 
 
 def ask(url: str, method: str = "GET", document: Any = None, timeout_s: float = 30) -> tuple[int, str]:
