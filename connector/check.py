@@ -20,6 +20,7 @@ from connector.address import LOOPBACK
 from connector.app import braze_client, schema_registry, translators
 from connector.braze import Endpoint
 from connector.configuration import ConfigurationInvalid
+from connector.kafka_errors import TOLD_ASIDE, refusal
 from connector.kafka_log import unheard
 from connector.kafka_properties import producer_properties
 from connector.outcomes import Ambiguous, Misconfigured, NoReply, Reply, TooLarge, classify
@@ -102,20 +103,9 @@ def _kafka(settings: Settings) -> list[Finding]:
 
 
 def _no_answer(answer: KafkaError, heard: Sequence[KafkaError]) -> str:
-    """Why no broker answers, and what to do: the call itself says `_TRANSPORT`, whatever it was."""
-    for error in heard:
-        if error.code() in _CAUSES:
-            return f"no answer ({error.name()}): {_CAUSES[error.code()]}"
-    everything = "check kafka.bootstrap.servers, the network, and kafka.sasl.* / kafka.security.protocol"
-    return f"no answer ({answer.name()}): {everything}"
+    """Why no broker answers, and what to do."""
+    return f"no answer: {refusal(next((error for error in heard if error.code() in TOLD_ASIDE), answer))}"
 
-
-_CAUSES = {
-    KafkaError._AUTHENTICATION: "check kafka.sasl.* and kafka.security.protocol",  # noqa: SLF001  # its own spelling
-    KafkaError._RESOLVE: "no such name: check kafka.bootstrap.servers and DNS",  # noqa: SLF001
-    KafkaError._SSL: "check kafka.ssl.* and kafka.security.protocol",  # noqa: SLF001
-}
-"""The library's word for a fault that it tells aside, and the remedy."""
 
 _PRODUCER_ONLY = {"enable.idempotence", "linger.ms", "message.timeout.ms"}
 

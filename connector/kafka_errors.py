@@ -19,16 +19,48 @@ NOT_TAKEN: Final = frozenset(
 )
 """Why a group does not take us; it is asked again, and nothing else tells of it."""
 
+TOLD_ASIDE: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._RESOLVE, KafkaError._SSL})  # noqa: SLF001  # the library's own spelling
+"""Why no broker is reached. Only the error callback hears it: a call says `_TRANSPORT`, and then all are down."""
 
 UNREADABLE: Final = frozenset(
     {
-        KafkaError._BAD_MSG,  # noqa: SLF001  # the library's own spelling
+        KafkaError._BAD_MSG,  # noqa: SLF001
         KafkaError._BAD_COMPRESSION,  # noqa: SLF001
         KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
         KafkaError.MSG_SIZE_TOO_LARGE,
     }
 )
 """Why a batch of records is not had. The library goes on behind it, or asks for it for ever; it says so only here."""
+
+_PASSES = "partitions are being shared out anew, which passes; if it does not, check the brokers"
+_DAMAGED = "the batch is damaged; make another replica of the partition, which may have it whole, its leader"
+_NOT_REACHED = "check kafka.bootstrap.servers, the network, and kafka.sasl.* / kafka.security.protocol"
+_REMEDIES: Final = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "allow this user to read the group",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow this user to read the topics",
+    KafkaError.INVALID_SESSION_TIMEOUT: (
+        "set kafka.session.timeout.ms between the brokers' group.min.session.timeout.ms"
+        " and group.max.session.timeout.ms"
+    ),
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
+        "another kind of consumer is in this kafka.group.id: give the connector a group of its own"
+    ),
+    KafkaError.GROUP_MAX_SIZE_REACHED: "raise the brokers' group.max.size, or run fewer replicas",
+    KafkaError.OFFSET_METADATA_TOO_LARGE: "raise the brokers' offset.metadata.max.bytes to 4096 or more",
+    KafkaError.REBALANCE_IN_PROGRESS: _PASSES,
+    KafkaError.ILLEGAL_GENERATION: _PASSES,
+    KafkaError.UNKNOWN_MEMBER_ID: _PASSES,
+    KafkaError._BAD_MSG: _DAMAGED,  # noqa: SLF001
+    KafkaError._BAD_COMPRESSION: _DAMAGED,  # noqa: SLF001
+    KafkaError._NOT_IMPLEMENTED: "the batch has a format or a compression that this client does not know",  # noqa: SLF001
+    KafkaError.MSG_SIZE_TOO_LARGE: "raise kafka.receive.message.max.bytes",
+    KafkaError._AUTHENTICATION: "check kafka.sasl.* and kafka.security.protocol",  # noqa: SLF001
+    KafkaError._RESOLVE: "no such name: check kafka.bootstrap.servers and DNS",  # noqa: SLF001
+    KafkaError._SSL: "check kafka.ssl.* and kafka.security.protocol",  # noqa: SLF001
+    KafkaError._TRANSPORT: _NOT_REACHED,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN: _NOT_REACHED,  # noqa: SLF001
+    KafkaError._TIMED_OUT: _NOT_REACHED,  # noqa: SLF001
+}
 
 
 class Rebuild(Exception):
@@ -60,31 +92,4 @@ def said(error: KafkaError) -> str:
 
 def refusal(error: KafkaError) -> str:
     """Why Kafka does not take what we ask, and what to do about it."""
-    return f"{said(error)}: {_remedy(error)}"
-
-
-def _remedy(error: KafkaError) -> str:
-    match error.code():
-        case KafkaError.GROUP_AUTHORIZATION_FAILED:
-            return "allow this user to read the group"
-        case KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            return "allow this user to read the topics"
-        case KafkaError.INVALID_SESSION_TIMEOUT:
-            bounds = "group.min.session.timeout.ms and group.max.session.timeout.ms"
-            return f"set kafka.session.timeout.ms between the brokers' {bounds}"
-        case KafkaError.INCONSISTENT_GROUP_PROTOCOL:
-            return "another kind of consumer is in this kafka.group.id: give the connector a group of its own"
-        case KafkaError.GROUP_MAX_SIZE_REACHED:
-            return "raise the brokers' group.max.size, or run fewer replicas"
-        case KafkaError.OFFSET_METADATA_TOO_LARGE:
-            return "raise the brokers' offset.metadata.max.bytes to 4096 or more"
-        case KafkaError.REBALANCE_IN_PROGRESS | KafkaError.ILLEGAL_GENERATION | KafkaError.UNKNOWN_MEMBER_ID:
-            return "partitions are being shared out anew, which passes; if it does not, check the brokers"
-        case KafkaError._BAD_MSG | KafkaError._BAD_COMPRESSION:  # noqa: SLF001
-            return "the batch is damaged; make another replica of the partition, which may have it whole, its leader"
-        case KafkaError._NOT_IMPLEMENTED:  # noqa: SLF001
-            return "the batch has a format or a compression that this client does not know"
-        case KafkaError.MSG_SIZE_TOO_LARGE:
-            return "raise kafka.receive.message.max.bytes"
-        case _:
-            return "check the brokers"
+    return f"{said(error)}: {_REMEDIES.get(error.code(), 'check the brokers')}"

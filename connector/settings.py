@@ -34,6 +34,7 @@ from connector.configuration import ConfigurationInvalid, written
 from connector.kafka_properties import max_poll_interval_ms, refusals
 from connector.records import Kind
 
+_NO_KEY: Final = "a key is no text: quote it (YAML reads a bare yes, no, on, off as boolean, and digits as a number)"
 NO_TRACING: Final = "tracing: OpenTelemetry is not installed: pip install 'aiq-braze[tracing]', or remove this section"
 
 _NOT_SHARED: Final = re.compile(r"password|secret|\.pem$|^group\.instance\.id$|^client\.(id|rack)$")
@@ -419,7 +420,10 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
 
 
 def _fault(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
+    path = [str(part) for part in error["loc"]]
+    if error["type"] == "invalid_key" or path[-1:] == ["[key]"]:  # named by a value that YAML made of it
+        return f"{'.'.join(path[: -1 if error['type'] == 'invalid_key' else -2])}: {_NO_KEY}"
+    where = ".".join(path)
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         message = "unknown key"

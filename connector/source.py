@@ -25,7 +25,17 @@ from connector.backpressure import Bounds, Flow, regulate
 from connector.complaints import Complaints
 from connector.errands import Errands
 from connector.first_positions import are_taken, first_positions
-from connector.kafka_errors import NOT_TAKEN, UNREADABLE, InstanceTaken, Rebuild, Refused, fatal, refusal, said
+from connector.kafka_errors import (
+    NOT_TAKEN,
+    TOLD_ASIDE,
+    UNREADABLE,
+    InstanceTaken,
+    Rebuild,
+    Refused,
+    fatal,
+    refusal,
+    said,
+)
 from connector.kafka_properties import consumer_properties, first_position
 from connector.metrics import Stage
 from connector.ports import (
@@ -509,8 +519,8 @@ class KafkaSource:
             self._tell(event)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE}:  # noqa: SLF001
-            self._complaints.say("kafka", f"{said(error)}: check kafka.bootstrap.servers, credentials and the brokers")
+        if error.code() in TOLD_ASIDE or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._complaints.say("kafka", refusal(error))
         elif error.code() == KafkaError._BAD_MSG:  # noqa: SLF001  # of a whole answer; that all brokers are down comes next
             self._complaints.say("kafka", f"{said(error)}: {_UNHEARD}")
 

@@ -113,14 +113,23 @@ def test_a_host_that_is_not_known_for_braze_s_is_a_warning(endpoint: str, is_kno
 @pytest.mark.parametrize(
     ("heard", "said"),
     [
-        ([], "no answer (_TRANSPORT): check kafka.bootstrap.servers, the network, and kafka.sasl.*"),
-        ([KafkaError._ALL_BROKERS_DOWN], "no answer (_TRANSPORT): check kafka.bootstrap.servers, the network, and"),
-        ([KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN], "no answer (_AUTHENTICATION): check kafka.sasl.*"),
-        ([KafkaError._TRANSPORT, KafkaError._RESOLVE], "no answer (_RESOLVE): no such name: check kafka.bootstrap"),
-        ([KafkaError._SSL], "no answer (_SSL): check kafka.ssl.*"),
+        ([], "_TRANSPORT: check kafka.bootstrap.servers, the network, and kafka.sasl.*"),
+        (
+            [KafkaError._ALL_BROKERS_DOWN],
+            "_TRANSPORT: check kafka.bootstrap.servers, the network, and",
+        ),
+        (
+            [KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN],
+            "_AUTHENTICATION: check kafka.sasl.*",
+        ),
+        (
+            [KafkaError._TRANSPORT, KafkaError._RESOLVE],
+            "_RESOLVE: no such name: check kafka.bootstrap",
+        ),
+        ([KafkaError._SSL], "_SSL: check kafka.ssl.*"),
     ],
 )
 def test_why_no_broker_answers_is_said_where_the_library_tells_it_aside(heard: list[int], said: str) -> None:
     found = _no_answer(KafkaError(KafkaError._TRANSPORT), [KafkaError(code) for code in heard])
 
-    assert found.startswith(said)
+    assert found.startswith(f"no answer: Kafka says {said}")

@@ -201,7 +201,8 @@ def test_looking_for_culprits_is_bounded_by_the_minute_and_loses_nobody() -> Non
     assert stage.now > began + 60
 
 
-def test_halves_that_wait_for_their_minute_keep_no_others_waiting() -> None:
+def with_halves_that_wait() -> Stage:
+    """For the next minute; somebody else has something to send."""
     stage = Stage(halvings_per_min=2, requests_max=2, limit=TrackLimit(8))
     bad = distinct(16)
     for each in bad:
@@ -210,19 +211,16 @@ def test_halves_that_wait_for_their_minute_keep_no_others_waiting() -> None:
     while (request := stage.request()) is not None:
         stage.answer(request, REFUSED)
     stage.delivery.batcher.add_attributes([attributes("innocent", 100)], stage.now)
+    return stage
 
+
+def test_halves_that_wait_for_their_minute_keep_no_others_waiting() -> None:
+    stage = with_halves_that_wait()
     assert offsets(stage.sent()) == [100]
 
 
 def test_halves_wait_for_their_minute_also_when_a_halt_ends() -> None:
-    stage = Stage(halvings_per_min=2, requests_max=2, limit=TrackLimit(8))
-    bad = distinct(16)
-    for each in bad:
-        each.object["name"] = f"unlike-{each.offset}"
-    stage.delivery.batcher.add_events(bad, stage.now)
-    while (request := stage.request()) is not None:
-        stage.answer(request, REFUSED)
-    stage.delivery.batcher.add_attributes([attributes("innocent", 100)], stage.now)
+    stage = with_halves_that_wait()
     stage.answer(stage.sent(), DENIED)
     stage.now += 15.0
     probe = stage.sent()

@@ -37,9 +37,14 @@ def test_of_an_error_its_name_is_told_and_not_its_text() -> None:
         (KafkaError.OFFSET_METADATA_TOO_LARGE, "offset.metadata.max.bytes"),
         (KafkaError.REBALANCE_IN_PROGRESS, "which passes"),
         (KafkaError.NOT_COORDINATOR, "check the brokers"),
+        (KafkaError._TRANSPORT, "kafka.bootstrap.servers, the network"),
+        (KafkaError._ALL_BROKERS_DOWN, "kafka.bootstrap.servers, the network"),
+        (KafkaError._AUTHENTICATION, "check kafka.sasl.*"),
+        (KafkaError._RESOLVE, "DNS"),
+        (KafkaError._SSL, "check kafka.ssl.*"),
     ],
 )
-def test_a_refused_commit_says_what_to_do(code: int, remedy: str) -> None:
+def test_an_error_says_what_to_do(code: int, remedy: str) -> None:
     error = KafkaError(code)
     assert refusal(error).startswith(f"Kafka says {error.name()}: ")
     assert remedy in refusal(error)

@@ -196,6 +196,15 @@ def test_a_proxy_with_a_scheme_is_taken(tmp_path: Path, proxy: str) -> None:
     assert settings.braze.proxy == proxy
 
 
+def test_a_key_that_is_no_text_is_told_of_its_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationInvalid) as refused:
+        load(written(tmp_path, changed(mapping={True: 1}, topics={"t": {"kind": "event", "mapping": {5: 1}}})), {})
+
+    assert [fault.partition(": a key is no text: quote it")[0] for fault in refused.value.faults] == [
+        "topics.t.mapping", "mapping",
+    ]  # fmt: skip
+
+
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationInvalid) as refusal:
         load(written(tmp_path, changed(**{"braze/settle_s": -1, "http": {"port": 99999}, "x": 1})), {})

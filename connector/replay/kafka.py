@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from connector.kafka_errors import UNREADABLE, refusal, said
+from connector.kafka_errors import refusal, said
 from connector.kafka_properties import reading_properties, replaying_properties
 from connector.records import Header, KafkaRecord, TopicPartition
 
@@ -339,13 +339,11 @@ def _error_of(exception: BaseException) -> KafkaError:
 
 
 def _refuse(what: str, error: KafkaError) -> NoReturn:
-    if error.code() in UNREADABLE:
-        raise KafkaRefused(f"{what}: {refusal(error)}") from None
     match error.code():
         case KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            remedy = "allow this user to read and write the topic, and to write the dead-letter topic"
+            why = f"{said(error)}: allow this user to read and write the topic, and to write the dead-letter topic"
         case KafkaError._INVALID_ARG:  # noqa: SLF001
-            remedy = "a property of the section kafka is not understood"
+            why = f"{said(error)}: a property of the section kafka is not understood"
         case _:
-            remedy = "check kafka.bootstrap.servers, the network, and kafka.sasl.* / kafka.security.protocol"
-    raise KafkaRefused(f"{what}: {said(error)}: {remedy}") from None
+            why = refusal(error)
+    raise KafkaRefused(f"{what}: {why}") from None

@@ -67,13 +67,7 @@ def test_an_offset_that_retention_passed_halts_its_partition_and_skips_nothing(s
     assert stage.committed()[_first(stage)][0] == 50
     replica.leave()
 
-    # The operator says what is to be lost.
-    stage.reset_offset(KafkaPartition(topic, 0, 60))
-    stage.forget([number for number, where in stage.audit.positions.items() if where in _deleted(stage)])
-    replica = stage.replica()
-    stage.until_all_committed()
-    replica.until_ready()
-    assert stage.faults() == {}
+    _give_up(stage, range(50, 60))
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
@@ -98,19 +92,19 @@ def test_a_batch_that_the_broker_s_disk_has_damaged_halts_its_partition_and_is_n
     assert stage.committed()[_first(stage)][0] == 50
     replica.leave()
 
-    # The operator says what is to be lost.
-    stage.reset_offset(KafkaPartition(topic, 0, 100))
-    lost = {(_first(stage), offset) for offset in range(50, 100)}
-    stage.forget([number for number, where in stage.audit.positions.items() if where in lost])
-    replica = stage.replica()
-    stage.until_all_committed()
-    replica.until_ready()
-    assert stage.faults() == {}
+    _give_up(stage, range(50, 100))
 
 
 def _first(stage: Stage) -> object:
     return next(where for where in stage.ends() if where == (stage.topics[Kind.EVENT], 0))
 
 
-def _deleted(stage: Stage) -> set[object]:
-    return {(_first(stage), offset) for offset in range(50, 60)}
+def _give_up(stage: Stage, offsets: range) -> None:
+    """The operator says what is to be lost, and all else is delivered."""
+    stage.reset_offset(KafkaPartition(stage.topics[Kind.EVENT], 0, offsets.stop))
+    lost = {(_first(stage), offset) for offset in offsets}
+    stage.forget([number for number, where in stage.audit.positions.items() if where in lost])
+    replica = stage.replica()
+    stage.until_all_committed()
+    replica.until_ready()
+    assert stage.faults() == {}
