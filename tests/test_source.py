@@ -565,6 +565,21 @@ def test_brokers_that_do_not_answer_are_told_of_once(still: KafkaSource, told: l
     assert "127.0.0.1" not in trouble.detail
 
 
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(KafkaError._AUTHENTICATION, "kafka.sasl.*"), (KafkaError._RESOLVE, "DNS"), (KafkaError._SSL, "kafka.ssl.*")],
+)
+def test_why_no_broker_is_reached_is_told_and_not_that_all_are_down(
+    still: KafkaSource, told: list[SourceEvent], code: int, remedy: str
+) -> None:
+    still._on_error(KafkaError(code))
+    still._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+    (trouble,) = told
+    assert isinstance(trouble, Trouble)
+    assert trouble.reason == "kafka"
+    assert remedy in trouble.detail
+
+
 def test_an_answer_that_cannot_be_taken_is_named_and_not_brokers_that_are_down(
     still: KafkaSource, told: list[SourceEvent]
 ) -> None:

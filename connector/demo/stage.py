@@ -108,6 +108,16 @@ async def in_process_broker() -> AsyncIterator[str]:
         del owner
 
 
+def note(audit: Audit, each: Applied) -> None:
+    """Tell the audit what the double has applied.
+
+    Requests may overtake each other at Braze. Attributes wait for that, so they must also be applied in order.
+    """
+    turn = each.sequence if each.array == "attributes" else each.request
+    sent = each.object if each.campaign_id is None else {**each.object, "campaign_id": each.campaign_id}
+    audit.applied(turn, each.array, each.index, sent)
+
+
 async def perform(records: int, seed: int, telemetry: Telemetry, watch: Callable[[Progress], None]) -> DemoOutcome:
     """Play the whole piece once.
 
@@ -122,17 +132,14 @@ async def perform(records: int, seed: int, telemetry: Telemetry, watch: Callable
     """
     audit = Audit()
 
-    def applied(each: Applied) -> None:
-        # Requests may overtake each other at Braze. Attributes wait for that, so they must also be applied in order.
-        turn = each.sequence if each.array == "attributes" else each.request
-        sent = each.object if each.campaign_id is None else {**each.object, "campaign_id": each.campaign_id}
-        audit.applied(turn, each.array, each.index, sent)
-
     key = secrets.token_hex(16)
     double_settings = DoubleSettings(
         api_keys={key: ALL_PERMISSIONS}, apply_tail_s=_SETTLE_S * 0.9, keep_events=False, latency_s=0.02
     )  # fmt: skip
-    async with in_process_broker() as address, serve(double_settings, seed=seed, on_applied=applied) as double:
+    async with (
+        in_process_broker() as address,
+        serve(double_settings, seed=seed, on_applied=partial(note, audit)) as double,
+    ):
         double.double.set_faults(
             asyncio.get_running_loop().time(),
             [
